@@ -1,0 +1,213 @@
+"""Every file a run writes: names, record, JSON in and out, checksums; written whole or not at all."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+RECORD = "result.json"
+PLAN = "plan.json"
+SCORES = "scores.safetensors"
+ADAPTER = "adapter"
+MODEL = "model"
+TOKENIZER = "tokenizer"
+CHECKSUMS = "checksums.json"
+LOG = "run.log"
+
+
+@dataclass
+class RunRecord:
+    """What happened in a run, finished or failed; `docs/record.md` explains every field."""
+
+    status: str = "failed"
+    error: str | None = None
+    task: str = ""
+    model: str = ""
+    peft: str = ""
+    seed: int = 0
+    config: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    hardware: dict[str, Any] = field(default_factory=dict)
+    git: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    base: dict[str, Any] = field(default_factory=dict)
+    primary_metric: str = ""
+    score: float | None = None
+    best_score: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    parameters: dict[str, int] = field(default_factory=dict)
+    plan: dict[str, Any] = field(default_factory=dict)
+    phases: dict[str, dict[str, Any]] = field(default_factory=dict)
+    totals: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    def write(self, folder: Path) -> None:
+        """Write the record into the folder of its run."""
+        write_json(folder / RECORD, asdict(self))
+
+    @classmethod
+    def read(cls, folder: Path) -> "RunRecord":
+        """Return the record of a run.
+
+        Raises:
+            ValueError: If there is no readable record.
+        """
+        values = read_json(folder / RECORD)
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise ValueError(f"{folder / RECORD} is not a run record: {error}") from error
+
+
+def new_run_dir(wanted: str | None, label: str) -> Path:
+    """Make and return the folder of a new run; two runs never get the same one.
+
+    Args:
+        wanted: The folder asked for; None makes a fresh one below outputs/, named by time and label.
+        label: What the run is, for the name.
+
+    Raises:
+        ValueError: If the wanted folder holds something already, or cannot be made.
+    """
+    if wanted is not None:
+        return _claim(Path(wanted))
+    now = datetime.now()
+    parent = Path("outputs") / now.strftime("%Y-%m-%d")
+    parent.mkdir(parents=True, exist_ok=True)
+    name, attempt = f"{now.strftime('%H-%M-%S')}-{label}", 1
+    while True:
+        folder = parent / (name if attempt == 1 else f"{name}-{attempt}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            attempt += 1
+            continue
+        return folder
+
+
+def _claim(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise ValueError(f"run_dir={folder}: this folder is not empty; name a new one or leave run_dir away")
+    except OSError as error:
+        raise ValueError(f"run_dir={folder}: cannot be used as a run folder ({error.strerror})") from error
+    return folder
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path`; it becomes `path` only if the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder beside `path`; it becomes `path` only if the block ends well."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write `values` as JSON; infinities and NaN are refused, for other programs cannot read them."""
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file.
+
+    Raises:
+        ValueError: If it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ValueError(f"{path} does not exist; is {path.parent} the folder of a finished run?") from error
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+
+
+def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """Write named tensors as safetensors; tensors that share memory are written each on its own."""
+    with whole_file(path) as temporary:
+        save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}, temporary)
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of a safetensors file.
+
+    Raises:
+        ValueError: If it is missing or damaged.
+    """
+    if not path.exists():
+        raise ValueError(f"{path} does not exist; is {path.parent} the folder of a finished run?")
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+
+
+def write_checksums(folder: Path) -> None:
+    """Write the sha256 of every file that a run has saved for loading."""
+    names = [PLAN, SCORES, *(name for part in (ADAPTER, MODEL, TOKENIZER) for name in _inside(folder, part))]
+    write_json(folder / CHECKSUMS, {name: file_sha256(folder / name) for name in names})
+
+
+def verify_checksums(folder: Path) -> None:
+    """Hold the files of a run against its checksums.
+
+    Raises:
+        ValueError: If one is missing or has changed; all of them are named.
+    """
+    expected: dict[str, str] = read_json(folder / CHECKSUMS)
+    missing = [name for name in expected if not (folder / name).is_file()]
+    if missing:
+        raise ValueError(f"{folder} is damaged: {', '.join(missing)} missing")
+    changed = [name for name, digest in expected.items() if file_sha256(folder / name) != digest]
+    if changed:
+        raise ValueError(f"{folder} is damaged: {', '.join(changed)} changed since the run wrote it (sha256 differs)")
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file as hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tensors_sha256(tensors: dict[str, torch.Tensor]) -> str:
+    """Return the sha256 over names, shapes and values, whatever the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _inside(folder: Path, name: str) -> list[str]:
+    files = sorted(path for path in (folder / name).rglob("*") if path.is_file())
+    return [path.relative_to(folder).as_posix() for path in files]

@@ -1,0 +1,137 @@
+"""The machine of a run: seed, device, threads, precision, logging, versions."""
+
+import logging
+import platform
+import subprocess
+import warnings
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import set_seed
+from rich.console import Console
+from rich.logging import RichHandler
+
+from light_peft.config import RuntimeConfig
+
+PACKAGES = ("light-peft", "torch", "transformers", "peft", "accelerate", "datasets", "evaluate", "hydra-core", "numpy")
+PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+
+logger = logging.getLogger("light_peft")
+
+
+def start_runtime(config: RuntimeConfig, seed: int) -> Accelerator:
+    """Seed every generator, set threads and device, and return the accelerator of this run.
+
+    Raises:
+        ValueError: If the device is not there, or cannot do the precision.
+    """
+    device = pick_device(config.device)
+    if config.precision == "fp16" and device == "cpu":
+        raise ValueError("runtime.precision=fp16 needs a GPU; on a CPU take bf16 or fp32")
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    precision = pick_precision(config.precision, device)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    accelerator = Accelerator(mixed_precision=PRECISION[precision], cpu=device == "cpu")
+    set_seed(seed)
+    return accelerator
+
+
+def pick_precision(wanted: str, device: str) -> str:
+    """Return fp32, bf16 or fp16; `auto` is bf16 on hardware that computes it, where it is also the fastest."""
+    if device == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)() if device == "cpu" else {}
+        native = any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16", "sve_bf16"))
+    if wanted == "bf16" and not native:
+        logger.warning("runtime.precision=bf16 is emulated on this machine, which can be ten times slower than fp32")
+    return wanted if wanted != "auto" else ("bf16" if native else "fp32")
+
+
+def pick_device(wanted: str) -> str:
+    """Return cuda, mps or cpu.
+
+    Raises:
+        ValueError: If the wanted device is not there.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        return next(device for device, is_there in there.items() if is_there)
+    if not there.get(wanted, False):
+        found = [device for device, is_there in there.items() if is_there]
+        raise ValueError(f"runtime.device={wanted}: not there; this machine has {', '.join(found)}")
+    return wanted
+
+
+def start_logging(log_file: Path, console: Console) -> logging.Handler:
+    """Send the package's log to the terminal and to `log_file`; return the file's handler, to be closed."""
+    quiet_libraries()
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    to_file = logging.FileHandler(log_file, encoding="utf-8")
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    to_terminal = RichHandler(console=console, show_path=False, show_level=False, log_time_format="[%X]")
+    logger.handlers = [to_file, to_terminal]
+    return to_file
+
+
+def quiet_libraries() -> None:
+    """Silence the libraries' progress bars and load reports; our own phases show progress."""
+    import datasets
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+
+
+def hardware() -> dict[str, str | int]:
+    """Return what the figures of a run depend on: processor, cores, threads, accelerator."""
+    return {
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "processor": processor_name(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
+    }
+
+
+def processor_name() -> str:
+    """Return the processor's name as the system gives it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of python and of the packages a result depends on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def git_state() -> dict[str, str | bool | None]:
+    """Return the commit of the checkout the package runs from and whether it has changes; None outside git."""
+    here = Path(__file__).resolve().parent
+    try:
+        commit = _git(here, "rev-parse", "HEAD")
+        return {"commit": commit, "dirty": bool(_git(here, "status", "--porcelain", "--untracked-files=no"))}
+    except (OSError, subprocess.SubprocessError):
+        return {"commit": None, "dirty": None}
+
+
+def _git(folder: Path, *words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout.strip()
