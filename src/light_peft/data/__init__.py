@@ -1,0 +1,1 @@
+"""Benchmark tasks: where their examples lie, and how these become batches."""

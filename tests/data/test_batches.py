@@ -1,0 +1,122 @@
+import random
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+from task_files import load_task, tiny_task
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
+from transformers import PreTrainedTokenizerFast
+
+from light_peft.data.batches import Batch, eval_loader, train_loader
+from light_peft.data.text import encode
+
+VOCABULARY = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3} | {f"w{i}": i + 4 for i in range(300)}
+SIZES: dict[str, Any] = {"batch_size": 8, "padding": "dynamic", "max_length": 40}
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerFast:
+    inner = Tokenizer(WordLevel(VOCABULARY, unk_token="[UNK]"))
+    inner.pre_tokenizer = Whitespace()
+    inner.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="[PAD]", unk_token="[UNK]")
+
+
+@pytest.fixture(scope="module")
+def encoded(tokenizer: PreTrainedTokenizerFast) -> Dataset:
+    rng = random.Random(1)
+    texts = [" ".join([f"w{index}"] * rng.randint(1, 60)) for index in range(205)]
+    dataset = Dataset.from_dict({"sentence": texts, "label": [index % 2 for index in range(205)], "extra": texts})
+    return encode(dataset, tiny_task(), tokenizer, max_length=40)
+
+
+def order(batches: Iterable[Batch]) -> list[int]:
+    """Return the examples by their word, which stands at position 1."""
+    return [number - 4 for batch in batches for number in batch["input_ids"][:, 1].tolist()]
+
+
+def test_encoded_columns_and_truncation(encoded: Dataset) -> None:
+    assert set(encoded.column_names) <= {"input_ids", "attention_mask", "token_type_ids", "labels"}
+    assert {"input_ids", "attention_mask", "labels"} <= set(encoded.column_names)
+    assert encoded["labels"][:4] == [0, 1, 0, 1]
+    assert max(map(len, encoded["input_ids"])) == 40
+
+
+def test_pairs_figures_and_texts_without_label(tokenizer: PreTrainedTokenizerFast) -> None:
+    task = load_task("stsb")
+    pairs = {"sentence1": ["w1 w2"], "sentence2": ["w3"]}
+    plain = encode(Dataset.from_dict(pairs), task, tokenizer, max_length=8)
+    assert plain["input_ids"][:] == [[2, 5, 6, 3, 7, 3]]
+    assert "labels" not in plain.column_names
+    labelled = encode(Dataset.from_dict(pairs | {"label": [3.8]}), task, tokenizer, max_length=8)
+    batch = next(iter(eval_loader(labelled, tokenizer, **SIZES)))
+    assert batch["labels"].dtype == torch.float32
+    assert batch["labels"].tolist() == pytest.approx([3.8])
+    with pytest.raises(ValueError, match="no column sentence2 in the examples, their columns are: sentence1"):
+        encode(Dataset.from_dict({"sentence1": ["x"]}), task, tokenizer, max_length=8)
+
+
+@pytest.mark.parametrize("padding", ["dynamic", "max_length"])
+def test_every_epoch_has_all_examples_in_an_order_of_its_own(
+    encoded: Dataset, tokenizer: PreTrainedTokenizerFast, padding: str
+) -> None:
+    def loader(seed: int) -> Iterable[Batch]:
+        return train_loader(encoded, tokenizer, **(SIZES | {"padding": padding}), seed=seed)
+
+    one, same, other = loader(1), loader(1), loader(2)
+    epochs = [order(one) for _ in range(3)]
+    assert [sorted(epoch) for epoch in epochs] == [list(range(205))] * 3
+    assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
+    next(iter(same))  # leaving an epoch early does not shift the ones that follow
+    assert order(same) == epochs[1]
+    assert order(other) != epochs[0]
+    assert order(loader(1)) == epochs[0]
+
+
+def test_global_random_state_neither_matters_nor_changes(encoded: Dataset, tokenizer: PreTrainedTokenizerFast) -> None:
+    orders = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        orders.append(order(train_loader(encoded, tokenizer, **SIZES, seed=5)))
+        order(eval_loader(encoded, tokenizer, **SIZES))
+        assert torch.equal(torch.get_rng_state(), before)
+    assert orders[0] == orders[1]
+
+
+def test_dynamic_batches_have_similar_lengths_and_the_longest_comes_first(
+    encoded: Dataset, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    grouped = list(train_loader(encoded, tokenizer, **SIZES, seed=1))
+    plain = list(eval_loader(encoded, tokenizer, **SIZES))
+    assert all(batch["input_ids"].shape[1] % 8 == 0 for batch in grouped)
+    assert grouped[0]["input_ids"].shape[1] == 40
+    assert [len(batch["labels"]) for batch in grouped] == [8] * 25 + [5]
+
+    def padding(batches: list[Batch]) -> int:
+        return sum(int((batch["attention_mask"] == 0).sum()) for batch in batches)
+
+    assert padding(grouped) < 0.7 * padding(plain)
+
+
+def test_max_length_pads_every_batch_alike(encoded: Dataset, tokenizer: PreTrainedTokenizerFast) -> None:
+    sizes = SIZES | {"padding": "max_length"}
+    for batch in (*train_loader(encoded, tokenizer, **sizes, seed=1), *eval_loader(encoded, tokenizer, **sizes)):
+        assert batch["input_ids"].shape[1] == 40
+
+
+def test_evaluation_is_in_order(encoded: Dataset, tokenizer: PreTrainedTokenizerFast) -> None:
+    loader = eval_loader(encoded, tokenizer, **SIZES)
+    assert order(loader) == order(loader) == list(range(205))
+
+
+def test_unknown_padding(encoded: Dataset, tokenizer: PreTrainedTokenizerFast) -> None:
+    with pytest.raises(ValueError, match=r"data\.padding is 'longest', must be one of: dynamic, max_length"):
+        eval_loader(encoded, tokenizer, **(SIZES | {"padding": "longest"}))
