@@ -1,0 +1,6 @@
+"""Where things are in a foundation model, and how it is loaded."""
+
+from light_peft.model.backbone import Backbone, count_block_parameters, count_parameters, describe
+from light_peft.model.site import Kind, Port, Site
+
+__all__ = ["Backbone", "Kind", "Port", "Site", "count_block_parameters", "count_parameters", "describe"]

@@ -1,0 +1,94 @@
+"""The foundation model as the method sees it: sites, projections, head, blocks."""
+
+from dataclasses import dataclass
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from light_peft.model.families import all_families
+from light_peft.model.family import Family
+from light_peft.model.site import Kind, Site
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """Where things are in one model; it holds names and sizes, never weights.
+
+    Attributes:
+        family: The family that gave the names.
+        sites: All sites, layer by layer, attention before FFN.
+        projections: For each layer, the path of each projection by its standard name.
+        blocks: Path of each transformer block.
+        head_modules: Names of the head's modules that this model has.
+    """
+
+    family: Family
+    sites: tuple[Site, ...]
+    projections: tuple[dict[str, str], ...]
+    blocks: tuple[str, ...]
+    head_modules: tuple[str, ...]
+
+    @property
+    def num_layers(self) -> int:
+        """Number of transformer blocks."""
+        return len(self.blocks)
+
+    def sites_of(self, kind: Kind) -> tuple[Site, ...]:
+        """Return the sites of one kind, in the order of the layers."""
+        return tuple(site for site in self.sites if site.kind == kind)
+
+    def paths_of(self, targets: list[str]) -> list[str]:
+        """Return the paths of the named projections in every layer, in the model's order.
+
+        Raises:
+            ValueError: If a target is no projection of this model.
+        """
+        known = list(self.projections[0])
+        unknown = [target for target in targets if target not in known]
+        if unknown:
+            raise ValueError(f"peft.targets: unknown projection {unknown}; this model has {known}")
+        return [layer[name] for layer in self.projections for name in known if name in targets]
+
+
+def describe(model: PreTrainedModel) -> Backbone:
+    """Return the backbone of a task model of a known family.
+
+    Raises:
+        ValueError: If the family of `model.config.model_type` is not known.
+    """
+    families = all_families()
+    config = model.config
+    if config.model_type not in families:
+        raise ValueError(f"model: architecture '{config.model_type}' is not supported; known: {sorted(families)}")
+    family = families[config.model_type]
+    layers = range(config.num_hidden_layers)
+    names = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules()}
+    return Backbone(
+        family=family,
+        sites=tuple(site for layer in layers for site in family.sites(config, layer)),
+        projections=tuple(family.projections(config, layer) for layer in layers),
+        blocks=tuple(family.block(config, layer) for layer in layers),
+        head_modules=tuple(name for name in family.head_modules if name in names),
+    )
+
+
+def count_block_parameters(backbone: Backbone, model: nn.Module) -> int:
+    """Return the parameters of the transformer blocks of a model that carries no PEFT."""
+    blocks = (model.get_submodule(path) for path in backbone.blocks)
+    return sum(parameter.numel() for block in blocks for parameter in block.parameters())
+
+
+def count_parameters(model: nn.Module, head_modules: tuple[str, ...]) -> tuple[int, int]:
+    """Return all parameters in use and the trainable ones outside the head.
+
+    The untrained copy that HF peft keeps of a head it trains is not in use.
+    """
+    total = trainable = 0
+    for name, parameter in model.named_parameters():
+        parts = name.split(".")
+        if "original_module" in parts:
+            continue
+        total += parameter.numel()
+        if parameter.requires_grad and not set(head_modules) & set(parts):
+            trainable += parameter.numel()
+    return total, trainable

@@ -1,0 +1,46 @@
+"""The one cut: rows and columns of a matrix, for heads and neurons, model and PEFT alike.
+
+Shape suffixes: O output width, I input width.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True)
+class MatrixCut:
+    """What stays of the map of one Linear.
+
+    Attributes:
+        rows: Output features that stay, ascending; None keeps all.
+        columns: Input features that stay, ascending; None keeps all.
+        column_scale: Factor of each column that stays (a folded mask); None is 1.
+    """
+
+    rows: torch.Tensor | None = None
+    columns: torch.Tensor | None = None
+    column_scale: torch.Tensor | None = None
+
+    def of_output(self, matrix: torch.Tensor) -> torch.Tensor:
+        """Return what stays of a tensor whose first axis is the output, such as W, b or LoRA's B."""
+        return matrix if self.rows is None else matrix.index_select(0, self.rows.to(matrix.device))
+
+    def of_input(self, matrix: torch.Tensor) -> torch.Tensor:
+        """Return what stays, scaled, of a tensor [*, I] whose last axis is the input, such as W or LoRA's A."""
+        if self.columns is not None:
+            matrix = matrix.index_select(-1, self.columns.to(matrix.device))
+        if self.column_scale is not None:
+            matrix = matrix * self.column_scale.to(device=matrix.device, dtype=matrix.dtype)
+        return matrix
+
+
+@torch.no_grad()
+def cut_linear(linear: nn.Linear, cut: MatrixCut) -> None:
+    """Replace the weight and bias of `linear` by what stays; its features follow."""
+    weight_OI = cut.of_input(cut.of_output(linear.weight))
+    linear.weight = nn.Parameter(weight_OI.contiguous(), requires_grad=linear.weight.requires_grad)
+    if linear.bias is not None:
+        linear.bias = nn.Parameter(cut.of_output(linear.bias), requires_grad=linear.bias.requires_grad)
+    linear.out_features, linear.in_features = linear.weight.shape

@@ -1,0 +1,48 @@
+"""Where the prunable groups of a transformer lie.
+
+Attention heads and FFN neurons have one shape: *producer* Linears whose output rows form `count`
+groups, and one *consumer* Linear whose input columns form the same groups.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["attn", "ffn"]
+
+
+@dataclass(frozen=True)
+class Port:
+    """One side of a Linear that is divided into groups.
+
+    Attributes:
+        path: Module path of the Linear inside the model.
+        size: Features per group (head width for heads, 1 for neurons).
+    """
+
+    path: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Site:
+    """One prunable sublayer: `count` groups that are kept or cut as wholes.
+
+    With grouped-query attention a group is a key/value head with its query heads, so the ports of
+    one site may differ in size.
+    """
+
+    layer: int
+    kind: Kind
+    producers: tuple[Port, ...]
+    consumer: Port
+    count: int
+
+    def __post_init__(self) -> None:
+        assert self.count > 0
+        assert self.producers
+        assert all(port.size > 0 for port in (*self.producers, self.consumer))
+
+    @property
+    def ports(self) -> tuple[Port, ...]:
+        """All Linears of the site, producers first."""
+        return (*self.producers, self.consumer)

@@ -1,0 +1,1 @@
+"""Masks, scores, plan and surgery: what the project exists for."""

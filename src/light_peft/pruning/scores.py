@@ -1,0 +1,100 @@
+"""What was measured: the importance equations as pure tensor functions, and their container.
+
+Shape suffixes: B batch, T tokens, I input width, O output width, R rank.
+Equations: Gu et al., Light-PEFT, Findings of ACL 2024 (arXiv 2406.03792); "reference" is the published code.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Importance of everything that may be cut; larger stays longer.
+
+    Attributes:
+        attn: For each layer, one value per attention group, shape [groups].
+        ffn: For each layer, one value per neuron, shape [neurons].
+        modules: One value per PEFT module, by its path; empty without PEFT.
+        ranks: For each PEFT module, one value per rank, shape [R].
+        masks: The learned mask values by `attn.<layer>` or `ffn.<layer>`; what `fold_masks` folds.
+    """
+
+    attn: tuple[torch.Tensor, ...]
+    ffn: tuple[torch.Tensor, ...]
+    modules: dict[str, float] = field(default_factory=dict)
+    ranks: dict[str, torch.Tensor] = field(default_factory=dict)
+    masks: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        assert len(self.attn) == len(self.ffn)
+        assert list(self.modules) == list(self.ranks)
+        for vector in (*self.attn, *self.ffn, *self.ranks.values()):
+            assert vector.ndim == 1
+            assert torch.isfinite(vector).all(), "scores must be finite"
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return all values as named fp32 tensors, ready for a safetensors file."""
+        named = {f"attn.{layer}": vector for layer, vector in enumerate(self.attn)}
+        named |= {f"ffn.{layer}": vector for layer, vector in enumerate(self.ffn)}
+        named |= {f"module.{name}": torch.tensor(value) for name, value in self.modules.items()}
+        named |= {f"rank.{name}": vector for name, vector in self.ranks.items()}
+        named |= {f"mask.{name}": vector for name, vector in self.masks.items()}
+        return {name: vector.detach().float().cpu().contiguous() for name, vector in named.items()}
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, torch.Tensor]) -> "Scores":
+        """Return the scores that `tensors` returned before."""
+
+        def named(prefix: str) -> dict[str, torch.Tensor]:
+            return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+        attn, ffn, ranks = named("attn."), named("ffn."), named("rank.")
+        return cls(
+            attn=tuple(attn[str(layer)] for layer in range(len(attn))),
+            ffn=tuple(ffn[str(layer)] for layer in range(len(ffn))),
+            modules={name: float(tensors[f"module.{name}"]) for name in ranks},
+            ranks=ranks,
+            masks=named("mask."),
+        )
+
+
+def mask_importance(mask: torch.Tensor, compare: str) -> torch.Tensor:
+    """Return the importance of each group from its mask: |m| ("magnitude") or m ("signed", reference)."""
+    values = mask.detach().float()
+    return values.abs() if compare == "magnitude" else values
+
+
+def importance_ratio_BT(increment_BTO: torch.Tensor, base_norm_BT: torch.Tensor, scaling: float) -> torch.Tensor:
+    """Return ||dW x||_2 / ||W0 x + b||_2 of each token, in fp32, without a gradient.
+
+    Args:
+        increment_BTO: B A x before scaling.
+        base_norm_BT: ||W0 x + b||_2, from `output_norm_BT`.
+        scaling: alpha / r of the module.
+    """
+    increment_norm_BT = output_norm_BT(increment_BTO) * scaling
+    return increment_norm_BT / base_norm_BT.clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def output_norm_BT(output_BTO: torch.Tensor) -> torch.Tensor:
+    """Return the 2-norm over the last axis in fp32, without a gradient."""
+    return torch.linalg.vector_norm(output_BTO.detach(), dim=-1, dtype=torch.float32)
+
+
+def rank_importance_R(
+    a_RI: torch.Tensor, a_grad_RI: torch.Tensor, b_OR: torch.Tensor, b_grad_OR: torch.Tensor, rule: str
+) -> torch.Tensor:
+    """Return the first-order Taylor importance of each rank; NaN and infinity count as 0.
+
+    "taylor" (the published equation): |mean_k A[i,k] gA[i,k]| + |mean_k B[k,i] gB[k,i]|.
+    "taylor_abs" (the common alternative): sum_k |A[i,k] gA[i,k]| + sum_k |B[k,i] gB[k,i]|.
+    """
+    from_a_RI = (a_RI * a_grad_RI).detach().float()
+    from_b_OR = (b_OR * b_grad_OR).detach().float()
+    if rule == "taylor":
+        importance_R = from_a_RI.mean(dim=1).abs() + from_b_OR.mean(dim=0).abs()
+    else:
+        importance_R = from_a_RI.abs().sum(dim=1) + from_b_OR.abs().sum(dim=0)
+    return torch.nan_to_num(importance_R, nan=0.0, posinf=0.0, neginf=0.0)
