@@ -1,0 +1,128 @@
+"""Between the command line and the package: composition, messages, exit codes.
+
+Exit codes: 0 finished; 2 something was wrong with what was asked for (one message, no traceback);
+1 a defect of ours (with traceback); 130 interrupted.
+"""
+
+import difflib
+import os
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+
+from light_peft.config import Config, config_from_dict
+
+UNKNOWN_KEY = re.compile(r"Could not override '([^']+)'")
+UNKNOWN_OPTION = re.compile(r"Could not find '([^'/]+)/([^']+)'")
+
+
+def register() -> None:
+    """Make the schema and the resolvers known to Hydra, and let errors come to us unformatted."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    ConfigStore.instance().store(name="schema", node=Config)
+    OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(3), use_cache=True, replace=True)
+
+
+def run_composed(composed: DictConfig) -> float | None:
+    """Run, or score again, what was composed; return the score."""
+    from light_peft.pipeline import evaluate_again, run
+    from light_peft.report.table import show_record
+
+    config, console = typed(composed), Console()
+    if config.evaluate is not None:
+        return evaluate_again(config.evaluate, value_overrides(), console)
+    record, folder = run(config, console)
+    show_record(console, record, folder)
+    return record.score
+
+
+def typed(composed: DictConfig) -> Config:
+    """Return the composed configuration as the package's own type; a sweep's job gets its own folder."""
+    values: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)  # type: ignore[assignment]
+    hydra = HydraConfig.get()
+    if hydra.mode == RunMode.MULTIRUN and values["run_dir"] is None:
+        values["run_dir"] = str(Path(hydra.sweep.dir) / str(hydra.sweep.subdir))
+    return config_from_dict(values)
+
+
+def value_overrides() -> dict[str, Any]:
+    """Return the command line's `key=value` words as nested values.
+
+    Raises:
+        ValueError: If a word chooses a group, which a finished run does not allow.
+    """
+    words = [word for word in HydraConfig.get().overrides.task if not word.startswith("evaluate=")]
+    groups = [word for word in words if "." not in word.split("=")[0] and _options(word.split("=")[0].lstrip("+"))]
+    if groups:
+        raise ValueError(f"evaluate= takes single values such as data.dir=..., not {', '.join(groups)}")
+    return OmegaConf.to_container(OmegaConf.from_dotlist(words))  # type: ignore[return-value]
+
+
+def guarded(command: Callable[[], object]) -> int:
+    """Call `command`; say in one message what went wrong, and return the exit code."""
+    console = Console(stderr=True)
+    try:
+        command()
+    except (ValueError, HydraException, OmegaConfBaseException) as error:
+        console.print(f"[bold red]error:[/] {_plain(explain(error))}", highlight=False, soft_wrap=True)
+        return 2
+    except KeyboardInterrupt:
+        console.print("interrupted")
+        return 130
+    return 0
+
+
+def explain(error: Exception) -> str:
+    """Return the message for the user, with near choices where a name is unknown."""
+    text = str(error)
+    if (match := UNKNOWN_OPTION.search(text)) is not None:
+        group, name = match.groups()
+        return f"{group}={name}: unknown. {_near(name, _options(group))}"
+    if (match := UNKNOWN_KEY.search(text)) is not None:
+        key = match.group(1)
+        return f"{key}: unknown key. {_near(key, sorted(_keys(Config)))}"
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        cause = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
+        return "\n".join(line for line in (text + cause).splitlines() if "HYDRA_FULL_ERROR" not in line)
+    return text
+
+
+def _near(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    listed = f"There are: {', '.join(known)}." if len(known) <= 20 else "All keys: python -m run --cfg job"
+    return f"Did you mean {' or '.join(close)}? {listed}" if close else listed
+
+
+def _options(group: str) -> list[str]:
+    folder = conf_dir() / group
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def _keys(schema: type, prefix: str = "") -> list[str]:
+    keys = []
+    for entry in fields(schema):
+        inner = entry.default_factory
+        keys.append(prefix + entry.name)
+        if isinstance(inner, type) and is_dataclass(inner):
+            keys += _keys(inner, f"{prefix}{entry.name}.")
+    return keys
+
+
+def conf_dir() -> Path:
+    """Return the folder of the configuration files."""
+    return Path(__file__).resolve().parents[2] / "conf"
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")

@@ -1,0 +1,197 @@
+"""What a run saves, and how it comes back: `load`, `load_base`, `attach_adapter`.
+
+A run folder holds the plan, the scores, the adapter in HF peft's format and, with `save.model`, the
+cut foundation model. Without the latter the foundation model is loaded again from its source and cut
+along the plan, and its weights are held against the checksum in the record.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from peft import LoraModel, PeftModel
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from light_peft import artifacts
+from light_peft.artifacts import RunRecord
+from light_peft.config import Config, config_from_dict
+from light_peft.model import Backbone, describe
+from light_peft.model.load import load_foundation
+from light_peft.peft_modules import peft_kind
+from light_peft.pruning.plan import PruningPlan
+from light_peft.pruning.scores import Scores
+from light_peft.pruning.surgery import check_widths, cut_backbone, plan_cuts
+
+WEIGHTS = "model.safetensors"
+
+
+def load(run_dir: str | Path, *, merge: bool = False) -> nn.Module:
+    """Return the trained model of a run, in eval mode on the CPU, its logits equal to the bit.
+
+    Args:
+        run_dir: Folder of a finished run.
+        merge: Add the LoRA increments into the foundation model's weights, which gives a plain
+            transformers model (equal within rounding) without peft.
+
+    Raises:
+        ValueError: If the run did not finish, or its folder is damaged.
+    """
+    folder = Path(run_dir)
+    base = load_base(folder)
+    if not (folder / artifacts.ADAPTER).is_dir():
+        return base
+    model = attach_adapter(base, folder)
+    return cast(LoraModel, model.base_model).merge_and_unload().eval() if merge else model
+
+
+def load_base(run_dir: str | Path) -> PreTrainedModel:
+    """Return the cut foundation model of a run, for `load` or for `peft.PeftModel.from_pretrained`.
+
+    Raises:
+        ValueError: If the run did not finish, its folder is damaged, or the foundation model that it was
+            made from is another one now.
+    """
+    folder = Path(run_dir)
+    record = finished_record(folder)
+    artifacts.verify_checksums(folder)
+    plan = read_plan(folder)
+    if (folder / artifacts.MODEL / WEIGHTS).is_file():
+        return _load_saved(folder / artifacts.MODEL, plan)
+    model = _cut_again(folder, config_from_dict(record.config), plan)
+    if record.base["sha256"] != base_sha256(model, describe(model)):
+        raise ValueError(f"{folder}: the foundation model from {record.base['source']} is not the one of this run")
+    return model.eval()
+
+
+def attach_adapter(base: PreTrainedModel, run_dir: str | Path) -> PeftModel:
+    """Return `base` with the adapter of a run on it, in eval mode.
+
+    Raises:
+        ValueError: If `base` is not the cut foundation model of that run: another width (both shapes are
+            named) or other weights.
+    """
+    folder = Path(run_dir)
+    record, backbone = finished_record(folder), describe(base)
+    check_widths(base, backbone, read_plan(folder), before=False)
+    if record.base["sha256"] != base_sha256(base, backbone):
+        raise ValueError(f"wrong base model: its shapes fit {folder}, but its weights are not those of that run")
+    return PeftModel.from_pretrained(base, str(folder / artifacts.ADAPTER)).eval()
+
+
+def load_tokenizer(run_dir: str | Path) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of a run.
+
+    Raises:
+        ValueError: If the run did not finish.
+    """
+    folder = Path(run_dir)
+    finished_record(folder)
+    return AutoTokenizer.from_pretrained(folder / artifacts.TOKENIZER, local_files_only=True)
+
+
+def finished_record(folder: Path) -> RunRecord:
+    """Return the record of a finished run.
+
+    Raises:
+        ValueError: If there is none, or the run did not finish.
+    """
+    record = RunRecord.read(folder)
+    if record.status != "finished":
+        raise ValueError(f"{folder}: this run did not finish ({record.error}); there is nothing to load")
+    return record
+
+
+def read_plan(folder: Path) -> PruningPlan:
+    """Return the plan of a run.
+
+    Raises:
+        ValueError: If it is missing or damaged.
+    """
+    values = artifacts.read_json(folder / artifacts.PLAN)
+    try:
+        return PruningPlan.from_json(values)
+    except (KeyError, TypeError, AssertionError) as error:
+        raise ValueError(f"{folder / artifacts.PLAN} is damaged: {error!r}") from error
+
+
+def read_scores(folder: Path) -> Scores:
+    """Return the scores of a run; empty ones if it did not prune.
+
+    Raises:
+        ValueError: If the file is missing or damaged.
+    """
+    return Scores.from_tensors(artifacts.read_tensors(folder / artifacts.SCORES))
+
+
+def save_run(
+    folder: Path,
+    config: Config,
+    model: nn.Module,
+    plan: PruningPlan,
+    scores: Scores | None,
+    tokenizer: PreTrainedTokenizerBase,
+) -> dict[str, Any]:
+    """Write everything that brings the model back, and the checksums; return what the record says of the base.
+
+    `model` is used up: PEFT is taken off it.
+    """
+    artifacts.write_json(folder / artifacts.PLAN, plan.to_json())
+    artifacts.write_tensors(folder / artifacts.SCORES, scores.tensors() if scores else {})
+    if isinstance(model, PeftModel):
+        _save_adapter(model, folder / artifacts.ADAPTER, config.model.path or config.model.name)
+    base, _ = peft_kind(config.peft.kind).take_off(model)
+    if config.save.model:
+        with artifacts.whole_folder(folder / artifacts.MODEL) as target:
+            base.config.architectures = [type(base).__name__]
+            base.config.save_pretrained(target)
+            artifacts.write_tensors(target / WEIGHTS, base.state_dict())
+    with artifacts.whole_folder(folder / artifacts.TOKENIZER) as target:
+        tokenizer.save_pretrained(target)
+    artifacts.write_checksums(folder)
+    return {"sha256": base_sha256(base, describe(base))}
+
+
+def base_sha256(model: PreTrainedModel, backbone: Backbone) -> str:
+    """Return the checksum of a foundation model's weights, the head left out."""
+    head = set(backbone.head_modules)
+    return artifacts.tensors_sha256({k: v for k, v in model.state_dict().items() if not head & set(k.split("."))})
+
+
+def _save_adapter(model: PeftModel, target: Path, base_name: str) -> None:
+    with artifacts.whole_folder(target) as folder:
+        model.save_pretrained(str(folder))
+        path = folder / "adapter_config.json"
+        values = json.loads(path.read_text(encoding="utf-8"))
+        values["base_model_name_or_path"] = base_name
+        values["target_modules"] = sorted(values["target_modules"])
+        artifacts.write_json(path, values)
+
+
+def _load_saved(folder: Path, plan: PruningPlan) -> PreTrainedModel:
+    with torch.random.fork_rng():
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        model = AutoModelForSequenceClassification.from_config(config)
+    backbone = describe(model)
+    cut_backbone(model, backbone, plan, plan_cuts(backbone, plan))
+    model.load_state_dict(artifacts.read_tensors(folder / WEIGHTS))
+    return model.eval()
+
+
+def _cut_again(folder: Path, config: Config, plan: PruningPlan) -> PreTrainedModel:
+    if config.peft.kind == "full":
+        raise ValueError(f"{folder}: save.model was false in this full fine-tuning run, so its weights are gone")
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        model = load_foundation(config.model, config.task).model
+    masks = read_scores(folder).masks if config.prune.fold_masks else {}
+    backbone = describe(model)
+    cut_backbone(model, backbone, plan, plan_cuts(backbone, plan, masks))
+    return model

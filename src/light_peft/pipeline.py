@@ -1,0 +1,302 @@
+"""The method as one page of verbs, in the paper's order."""
+
+import logging
+import math
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from datasets import Dataset
+from rich.console import Console
+from transformers import PreTrainedTokenizerBase
+
+from light_peft import artifacts
+from light_peft.artifacts import RunRecord
+from light_peft.config import Config, config_from_dict
+from light_peft.data.batches import eval_loader, train_loader
+from light_peft.data.load import load_splits
+from light_peft.data.text import encode
+from light_peft.evaluation.predict import Loader, primary_name, score_splits
+from light_peft.loading import finished_record, load, load_tokenizer, save_run
+from light_peft.meter import Meter, PhaseCost
+from light_peft.model import count_block_parameters, count_parameters, describe
+from light_peft.model.load import load_foundation
+from light_peft.peft_modules import kind_names, peft_kind
+from light_peft.pruning.estimate import ImportanceRecorder
+from light_peft.pruning.masks import masked
+from light_peft.pruning.plan import PruneRule, PruningPlan, keep_all, make_plan
+from light_peft.pruning.scores import Scores
+from light_peft.pruning.surgery import cut_backbone, modules_on_empty_sites, plan_cuts
+from light_peft.report.progress import phase_progress
+from light_peft.runtime import git_state, hardware, quiet_libraries, start_logging, start_runtime, versions
+from light_peft.training.loop import Observer, Phase, run_phase
+from light_peft.training.optim import ParameterGroup, build_optimizer, build_scheduler, count_steps, trainable_groups
+from light_peft.validation import check
+
+logger = logging.getLogger("light_peft")
+
+
+def run(config: Config, console: Console | None = None) -> tuple[RunRecord, Path]:
+    """Run the whole method once; return its record and the folder that holds it.
+
+    Raises:
+        ValueError: If something is wrong with what was asked for. Where the run had begun, its record
+            says `failed` and why.
+    """
+    console = console or Console(stderr=True)
+    notes = check(config, kind_names())
+    folder = artifacts.new_run_dir(config.run_dir, f"{config.task.name}-{config.model.name}-{config.peft.kind}")
+    record = RunRecord(
+        task=config.task.name, model=config.model.name, peft=config.peft.kind, seed=config.seed, config=asdict(config)
+    )
+    log = start_logging(folder / artifacts.LOG, console)
+    try:
+        for note in notes:
+            logger.warning(note)
+        Run(config, folder, record, console).execute()
+        record.status = "finished"
+    except BaseException as error:
+        record.error = f"{type(error).__name__}: {error}"
+        logger.debug("the run failed", exc_info=error)
+        raise
+    finally:
+        record.write(folder)
+        logger.removeHandler(log)
+        log.close()
+    return record, folder
+
+
+def evaluate_again(run_dir: str, overrides: dict[str, Any], console: Console | None = None) -> float:
+    """Load a finished run, score it again, and return the score; nothing is written.
+
+    Args:
+        run_dir: Folder of the run.
+        overrides: Values that differ from the run's own, nested as in its configuration (such as `data.dir`).
+        console: Where to print.
+
+    Raises:
+        ValueError: If the run did not finish, its folder is damaged, or its data cannot be had.
+    """
+    console, folder = console or Console(stderr=True), Path(run_dir)
+    record = finished_record(folder)
+    config = config_from_dict(record.config, overrides)
+    check(config, kind_names())
+    quiet_libraries()
+    accelerator = start_runtime(config.runtime, config.seed)
+    model, tokenizer = accelerator.prepare(load(folder)), load_tokenizer(folder)
+    with tempfile.TemporaryDirectory() as work_dir:
+        splits = load_splits(config.task, config.data, seed=config.seed, work_dir=Path(work_dir), train=False)
+    loaders = eval_loaders(config, encode_all(config, splits.validation, tokenizer), tokenizer, accelerator)
+    metrics = score_splits(config.task, model, loaders, accelerator, cost=PhaseCost())
+    for metric, value in metrics.items():
+        console.print(f"{metric:24} {value:.4f}   recorded {record.metrics.get(metric, float('nan')):.4f}")
+    return metrics[primary_name(config.task, loaders)]
+
+
+class Run:
+    """One run: what was asked for, where it writes, and the model on its way through the phases."""
+
+    def __init__(self, config: Config, folder: Path, record: RunRecord, console: Console) -> None:
+        self.config, self.folder, self.record, self.console = config, folder, record, console
+        self.accelerator = start_runtime(config.runtime, config.seed)
+        self.meter = Meter(self.accelerator.device)
+        self.kind = peft_kind(config.peft.kind)
+        record.versions, record.git = versions(), git_state()
+        record.hardware = hardware() | {"precision": self.accelerator.mixed_precision.replace("no", "fp32")}
+
+    def execute(self) -> None:
+        """Go through all phases and fill the record; what is saved lies in the run's folder."""
+        try:
+            self.load()
+            scores = self.estimate() if self.config.prune.method != "none" else None
+            plan = self.decide(scores)
+            self.cut(plan, scores)
+            self.train()
+            self.evaluate()
+            self.save(plan, scores)
+        finally:
+            self.record.phases = {name: cost.to_json() for name, cost in self.meter.phases.items()}
+            self.record.totals = self.meter.totals()
+
+    def load(self) -> None:
+        """Load data and model, and attach PEFT."""
+        config = self.config
+        with self.meter.phase("load"):
+            splits = load_splits(config.task, config.data, seed=config.seed, work_dir=self.folder / "data")
+            foundation = load_foundation(config.model, config.task)
+            self.tokenizer = foundation.tokenizer
+            assert splits.train is not None
+            self.train_set = encode_all(config, {"train": splits.train}, self.tokenizer)["train"]
+            self.eval_sets = encode_all(config, splits.validation, self.tokenizer)
+            self.backbone = describe(foundation.model)
+            blocks = count_block_parameters(self.backbone, foundation.model)
+            self.model = self.kind.attach(foundation.model, self.backbone, config.peft)
+            self.ranks = {path: view.rank for path, view in self.kind.views(self.model).items()}
+        rows = {"train": len(self.train_set)} | {name: len(split) for name, split in self.eval_sets.items()}
+        self.record.data = {"rows": rows, "sources": splits.sources, "digests": splits.digests}
+        self.record.base = {"source": foundation.source}
+        self._count_parameters("before", blocks)
+        logger.info(f"{config.task.name} {rows} on {config.model.name} from {foundation.source}")
+
+    def estimate(self) -> Scores:
+        """Train PEFT, head and masks together; return the importance of everything that may be cut."""
+        config, steps = self.config.estimate, self._estimation_steps()
+        rate = config.learning_rate or self.config.train.learning_rate
+        neuron_factor = config.mask_lr_factor if config.ffn_mask_lr_factor is None else config.ffn_mask_lr_factor
+        groups = trainable_groups(self.model, rate, self.config.train.weight_decay)
+        bare = self.kind.bare(self.model)
+        with self.meter.phase("estimate"), masked(bare, self.backbone.sites) as masks:
+            groups.append(ParameterGroup(masks.of("attn"), rate * config.mask_lr_factor))
+            groups.append(ParameterGroup(masks.of("ffn"), rate * neuron_factor))
+            phase = self._phase("estimate", groups, steps, config.scheduler, config.warmup)
+            phase.penalty = lambda: config.l1_attn * masks.l1("attn") + config.l1_ffn * masks.l1("ffn")
+            recorder = ImportanceRecorder(self.kind.views(self.model), config, steps, self.accelerator.device)
+            with recorder.watching(self.model):
+                self._run_phase(phase, [recorder])
+            return recorder.scores(masks, self.config.prune.compare)
+
+    def decide(self, scores: Scores | None) -> PruningPlan:
+        """Return what stays: everything without scores, else what the shares leave."""
+        prune, backbone = self.config.prune, self.backbone
+        if scores is None:
+            heads = [site.count for site in backbone.sites_of("attn")]
+            neurons = [site.count for site in backbone.sites_of("ffn")]
+            return keep_all(heads, neurons, self.ranks)
+        rule = PruneRule(**{name: getattr(prune, name) for name in PruneRule.__dataclass_fields__})
+        plan = make_plan(scores, rule)
+        return plan.without(modules_on_empty_sites(backbone, plan))
+
+    def cut(self, plan: PruningPlan, scores: Scores | None) -> None:
+        """Cut model and PEFT along the plan; the surviving PEFT weights and the head carry over."""
+        masks = scores.masks if scores is not None and self.config.prune.fold_masks else {}
+        with self.meter.phase("surgery"):
+            model, adapter = self.kind.take_off(self.model)
+            cuts = plan_cuts(self.backbone, plan, masks)
+            cut_backbone(model, self.backbone, plan, cuts)
+            blocks = count_block_parameters(self.backbone, model)
+            self.model = self.kind.put_on(model, self.kind.cut(adapter, plan.ranks, cuts))
+        self._count_parameters("after", blocks)
+        self.record.plan = self._describe(plan)
+        parameters = self.record.parameters
+        logger.info(
+            f"kept {parameters['blocks_after'] / parameters['blocks_before']:.1%} of the blocks, "
+            f"{len(plan.ranks)} of {len(self.ranks)} PEFT modules"
+        )
+
+    def train(self) -> None:
+        """Train the smaller model with a fresh optimizer and schedule; score it after every epoch but the last."""
+        config = self.config.train
+        groups = trainable_groups(self.model, config.learning_rate, config.weight_decay)
+        with self.meter.phase("train"):
+            phase = self._phase("train", groups, self._training_steps(), config.scheduler, config.warmup)
+            self._run_phase(phase, [EachEpoch(self, self._steps_per_epoch(), phase.steps)])
+
+    def evaluate(self, after_step: int | None = None) -> None:
+        """Score the model as it stands and note it as the result so far."""
+        config, record = self.config, self.record
+        with self.meter.phase("evaluate") as cost:
+            loaders = eval_loaders(config, self.eval_sets, self.tokenizer, self.accelerator)
+            with self.accelerator.autocast():
+                metrics = score_splits(config.task, self.model, loaders, self.accelerator, cost=cost)
+        record.metrics, record.primary_metric = metrics, primary_name(config.task, self.eval_sets)
+        record.score = metrics[record.primary_metric]
+        record.best_score = max(record.score, -1.0 if record.best_score is None else record.best_score)
+        record.history.append({"phase": "evaluate", "step": after_step or self._training_steps(), **metrics})
+        logger.info(", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
+
+    def save(self, plan: PruningPlan, scores: Scores | None) -> None:
+        """Write plan, scores, adapter and, if asked for, the cut foundation model."""
+        self.record.base |= save_run(self.folder, self.config, self.model, plan, scores, self.tokenizer)
+
+    def _run_phase(self, phase: Phase, observers: list[Observer]) -> None:
+        """Prepare model, data and optimizer, run the phase, and leave the bare model behind."""
+        accelerator, name = self.accelerator, phase.name
+        set_seed(self.config.seed)
+        loader = train_loader(
+            self.train_set,
+            self.tokenizer,
+            batch_size=self.config.train.batch_size,
+            padding=self.config.data.padding,
+            max_length=self.config.data.max_length,
+            seed=self.config.seed + (name == "estimate"),
+        )
+        wrapped, phase.optimizer, batches = accelerator.prepare(self.model, phase.optimizer, loader)
+        with phase_progress(self.console, name, phase.steps) as show:
+
+            def on_progress(step: int, loss: float) -> None:
+                show(step, loss)
+                self.record.history.append({"phase": name, "step": step, "loss": loss})
+
+            cost = self.meter.phases[name]
+            run_phase(phase, wrapped, batches, accelerator, cost=cost, observers=observers, on_progress=on_progress)
+        self.model = accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
+        accelerator.free_memory()
+
+    def _phase(self, name: str, groups: list[ParameterGroup], steps: int, scheduler: str, warmup: float) -> Phase:
+        train, optimizer = self.config.train, build_optimizer(groups)
+        schedule = build_scheduler(optimizer, kind=scheduler, warmup=warmup, steps=steps)
+        return Phase(name, steps, optimizer, schedule, train.gradient_accumulation, train.max_grad_norm)
+
+    def _steps_per_epoch(self) -> int:
+        batches = math.ceil(len(self.train_set) / (self.config.train.batch_size * self.accelerator.num_processes))
+        return math.ceil(batches / self.config.train.gradient_accumulation)
+
+    def _training_steps(self) -> int:
+        train = self.config.train
+        return train.max_steps or max(1, math.ceil(train.epochs * self._steps_per_epoch()))
+
+    def _estimation_steps(self) -> int:
+        return max(1, count_steps(self.config.estimate.steps, self._training_steps()))
+
+    def _count_parameters(self, when: str, blocks: int) -> None:
+        total, trainable = count_parameters(self.model, self.backbone.head_modules)
+        self.record.parameters |= {f"total_{when}": total, f"blocks_{when}": blocks, f"trainable_{when}": trainable}
+
+    def _describe(self, plan: PruningPlan) -> dict[str, Any]:
+        return {
+            "heads": [len(kept) for kept in plan.heads],
+            "heads_before": list(plan.num_heads),
+            "ffn": [len(kept) for kept in plan.neurons],
+            "ffn_before": list(plan.num_neurons),
+            "ranks": {path: len(kept) for path, kept in plan.ranks.items()},
+            "modules_before": len(self.ranks),
+            "ranks_before": sum(self.ranks.values()),
+        }
+
+
+def encode_all(config: Config, splits: dict[str, Dataset], tokenizer: PreTrainedTokenizerBase) -> dict[str, Dataset]:
+    """Return the splits as the model's inputs."""
+    length = config.data.max_length
+    return {name: encode(split, config.task, tokenizer, max_length=length) for name, split in splits.items()}
+
+
+def eval_loaders(
+    config: Config, splits: dict[str, Dataset], tokenizer: PreTrainedTokenizerBase, accelerator: Accelerator
+) -> dict[str, Loader]:
+    """Return the batches of each encoded split, in order, on the accelerator's device."""
+    data, size = config.data, config.train.eval_batch_size
+    return {
+        name: accelerator.prepare(
+            eval_loader(split, tokenizer, batch_size=size, padding=data.padding, max_length=data.max_length)
+        )
+        for name, split in splits.items()
+    }
+
+
+class EachEpoch:
+    """Scores the run after every epoch but the last, which the run scores itself."""
+
+    def __init__(self, run: Run, steps_per_epoch: int, steps: int) -> None:
+        self._run, self._steps_per_epoch, self._steps = run, steps_per_epoch, steps
+
+    def after_backward(self, step: int) -> None:
+        """Look at nothing."""
+
+    def after_step(self, step: int) -> None:
+        """Evaluate at the end of an epoch."""
+        done = step + 1
+        if done % self._steps_per_epoch == 0 and done < self._steps:
+            self._run.evaluate(after_step=done)

@@ -1,0 +1,1 @@
+"""The one loop, its optimizer and schedule; it knows nothing of pruning."""
