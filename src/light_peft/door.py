@@ -20,8 +20,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
+from rich.markup import escape
 
 from light_peft.config import Config, config_from_dict
+
+USER_ERRORS = (ValueError, HydraException, OmegaConfBaseException)
+FAILURES: list[str] = []
+"""What went wrong in the jobs of this process."""
 
 UNKNOWN_KEY = re.compile(r"Could not override '([^']+)'")
 UNKNOWN_OPTION = re.compile(r"Could not find '([^'/]+)/([^']+)'")
@@ -35,11 +40,22 @@ def register() -> None:
 
 
 def run_composed(composed: DictConfig) -> float | None:
-    """Run, or score again, what was composed; return the score."""
+    """Run, or score again, what was composed; return the score, or None where something was wrong.
+
+    What was wrong has been said and is kept in `FAILURES`, so that the other jobs of a sweep go on.
+    """
+    try:
+        return _run(typed(composed))
+    except USER_ERRORS as error:
+        FAILURES.append(say(error))
+        return None
+
+
+def _run(config: Config) -> float | None:
     from light_peft.pipeline import evaluate_again, run
     from light_peft.report.table import show_record
 
-    config, console = typed(composed), Console()
+    console = Console()
     if config.evaluate is not None:
         return evaluate_again(config.evaluate, value_overrides(), console)
     record, folder = run(config, console)
@@ -70,17 +86,22 @@ def value_overrides() -> dict[str, Any]:
 
 
 def guarded(command: Callable[[], object]) -> int:
-    """Call `command`; say in one message what went wrong, and return the exit code."""
-    console = Console(stderr=True)
+    """Call `command` and return the exit code."""
     try:
         command()
-    except (ValueError, HydraException, OmegaConfBaseException) as error:
-        console.print(f"[bold red]error:[/] {_plain(explain(error))}", highlight=False, soft_wrap=True)
-        return 2
+    except USER_ERRORS as error:
+        FAILURES.append(say(error))
     except KeyboardInterrupt:
-        console.print("interrupted")
+        Console(stderr=True).print("interrupted")
         return 130
-    return 0
+    return 2 if FAILURES else 0
+
+
+def say(error: Exception) -> str:
+    """Print what went wrong as one message on stderr, and return it."""
+    message = explain(error)
+    Console(stderr=True).print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
+    return message
 
 
 def explain(error: Exception) -> str:
@@ -91,7 +112,8 @@ def explain(error: Exception) -> str:
         return f"{group}={name}: unknown. {_near(name, _options(group))}"
     if (match := UNKNOWN_KEY.search(text)) is not None:
         key = match.group(1)
-        return f"{key}: unknown key. {_near(key, sorted(_keys(Config)))}"
+        alike = [known for known in sorted(_keys(Config)) if known.count(".") == key.count(".")]
+        return f"{key}: unknown key. {_near(key, alike)}"
     if isinstance(error, HydraException | OmegaConfBaseException):
         cause = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
         return "\n".join(line for line in (text + cause).splitlines() if "HYDRA_FULL_ERROR" not in line)
@@ -122,7 +144,3 @@ def _keys(schema: type, prefix: str = "") -> list[str]:
 def conf_dir() -> Path:
     """Return the folder of the configuration files."""
     return Path(__file__).resolve().parents[2] / "conf"
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")

@@ -27,7 +27,7 @@ from light_peft.model.load import load_foundation
 from light_peft.peft_modules import kind_names, peft_kind
 from light_peft.pruning.estimate import ImportanceRecorder
 from light_peft.pruning.masks import masked
-from light_peft.pruning.plan import PruneRule, PruningPlan, keep_all, make_plan
+from light_peft.pruning.plan import PruneRule, PruningPlan, check_feasible, keep_all, make_plan
 from light_peft.pruning.scores import Scores
 from light_peft.pruning.surgery import cut_backbone, modules_on_empty_sites, plan_cuts
 from light_peft.report.progress import phase_progress
@@ -35,6 +35,8 @@ from light_peft.runtime import git_state, hardware, quiet_libraries, start_loggi
 from light_peft.training.loop import Observer, Phase, run_phase
 from light_peft.training.optim import ParameterGroup, build_optimizer, build_scheduler, count_steps, trainable_groups
 from light_peft.validation import check
+
+PHASES = ("load", "estimate", "surgery", "train", "evaluate")
 
 logger = logging.getLogger("light_peft")
 
@@ -104,6 +106,7 @@ class Run:
         self.accelerator = start_runtime(config.runtime, config.seed)
         self.meter = Meter(self.accelerator.device)
         self.kind = peft_kind(config.peft.kind)
+        self.rule = PruneRule(**{name: getattr(config.prune, name) for name in PruneRule.__dataclass_fields__})
         record.versions, record.git = versions(), git_state()
         record.hardware = hardware() | {"precision": self.accelerator.mixed_precision.replace("no", "fp32")}
 
@@ -118,7 +121,8 @@ class Run:
             self.evaluate()
             self.save(plan, scores)
         finally:
-            self.record.phases = {name: cost.to_json() for name, cost in self.meter.phases.items()}
+            costs = {name: self.meter.phases.get(name, PhaseCost()) for name in PHASES}
+            self.record.phases = {name: cost.to_json() for name, cost in costs.items()}
             self.record.totals = self.meter.totals()
 
     def load(self) -> None:
@@ -134,7 +138,11 @@ class Run:
             self.backbone = describe(foundation.model)
             blocks = count_block_parameters(self.backbone, foundation.model)
             self.model = self.kind.attach(foundation.model, self.backbone, config.peft)
-            self.ranks = {path: view.rank for path, view in self.kind.views(self.model).items()}
+            heads = [site.count for site in self.backbone.sites_of("attn")]
+            neurons = [site.count for site in self.backbone.sites_of("ffn")]
+            ranks = {path: view.rank for path, view in self.kind.views(self.model).items()}
+            self.everything = keep_all(heads, neurons, ranks)
+            check_feasible(self.rule, self.everything)
         rows = {"train": len(self.train_set)} | {name: len(split) for name, split in self.eval_sets.items()}
         self.record.data = {"rows": rows, "sources": splits.sources, "digests": splits.digests}
         self.record.base = {"source": foundation.source}
@@ -160,14 +168,10 @@ class Run:
 
     def decide(self, scores: Scores | None) -> PruningPlan:
         """Return what stays: everything without scores, else what the shares leave."""
-        prune, backbone = self.config.prune, self.backbone
         if scores is None:
-            heads = [site.count for site in backbone.sites_of("attn")]
-            neurons = [site.count for site in backbone.sites_of("ffn")]
-            return keep_all(heads, neurons, self.ranks)
-        rule = PruneRule(**{name: getattr(prune, name) for name in PruneRule.__dataclass_fields__})
-        plan = make_plan(scores, rule)
-        return plan.without(modules_on_empty_sites(backbone, plan))
+            return self.everything
+        plan = make_plan(scores, self.rule)
+        return plan.without(modules_on_empty_sites(self.backbone, plan))
 
     def cut(self, plan: PruningPlan, scores: Scores | None) -> None:
         """Cut model and PEFT along the plan; the surviving PEFT weights and the head carry over."""
@@ -183,7 +187,7 @@ class Run:
         parameters = self.record.parameters
         logger.info(
             f"kept {parameters['blocks_after'] / parameters['blocks_before']:.1%} of the blocks, "
-            f"{len(plan.ranks)} of {len(self.ranks)} PEFT modules"
+            f"{len(plan.ranks)} of {len(self.everything.ranks)} PEFT modules"
         )
 
     def train(self) -> None:
@@ -262,8 +266,8 @@ class Run:
             "ffn": [len(kept) for kept in plan.neurons],
             "ffn_before": list(plan.num_neurons),
             "ranks": {path: len(kept) for path, kept in plan.ranks.items()},
-            "modules_before": len(self.ranks),
-            "ranks_before": sum(self.ranks.values()),
+            "modules_before": len(self.everything.ranks),
+            "ranks_before": sum(map(len, self.everything.ranks.values())),
         }
 
 

@@ -1,5 +1,6 @@
 """All checks of a configuration: every error at once, and a word on settings without effect."""
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from light_peft.config import Config
 
 CHOICES = {
     "task.formulation": ("classification", "regression"),
+    "task.official.malformed": ("error", "skip"),
     "prune.method": ("light_peft", "none"),
     "prune.attn_scope": ("layer", "global"),
     "prune.ffn_scope": ("layer", "global"),
@@ -36,11 +38,11 @@ RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (SHARES, lambda value: 0 <= value < 1, "a share must be in [0, 1)"),
     (("peft.dropout",), lambda value: 0 <= value < 1, "a probability must be in [0, 1)"),
     (("estimate.window",), lambda value: 0 < value <= 1, "must be in (0, 1]"),
-    (POSITIVE, lambda value: value > 0, "must be above 0"),
-    (NOT_NEGATIVE, lambda value: value >= 0, "must not be negative"),
+    (POSITIVE, lambda value: 0 < value < math.inf, "must be above 0, and finite"),
+    (NOT_NEGATIVE, lambda value: 0 <= value < math.inf, "must not be negative, and finite"),
     (
         ("estimate.steps", "estimate.warmup", "train.warmup"),
-        lambda value: value <= 1 or value == int(value),
+        lambda value: value <= 1 or float(value).is_integer(),
         "must be a whole number of steps, or a fraction below 1",
     ),
 )

@@ -53,10 +53,10 @@ class LoraView:
         def after_b(_: nn.Module, __: Any, increment_BTO: torch.Tensor) -> None:
             sink(increment_BTO, base_norm_BT, layer.scaling[NAME])
 
-        @torch.no_grad()
         def after_layer(_: nn.Module, inputs: tuple[torch.Tensor, ...], __: torch.Tensor) -> None:
-            a_RI, b_OR = self.factors()
-            increment_BTO = nn.functional.linear(nn.functional.linear(inputs[0].to(a_RI.dtype), a_RI), b_OR)
+            a_RI, b_OR = (factor.detach() for factor in self.factors())
+            hidden_BTR = nn.functional.linear(inputs[0].detach().to(a_RI.dtype), a_RI)
+            increment_BTO = nn.functional.linear(hidden_BTR, b_OR)
             sink(increment_BTO, base_norm_BT, layer.scaling[NAME])
 
         base_hook = layer.base_layer.register_forward_hook(after_base)

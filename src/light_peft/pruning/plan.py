@@ -101,6 +101,24 @@ def keep_all(num_heads: list[int], num_neurons: list[int], ranks: dict[str, int]
     )
 
 
+def check_feasible(rule: PruneRule, everything: PruningPlan) -> None:
+    """Hold the shares against the sizes of a model, before anything has been measured.
+
+    Raises:
+        ValueError: If an exact share would empty a layer, or leave no PEFT module; `make_plan` would
+            refuse it after estimation. What a quantile cuts depends on the scores and is not foreseen.
+    """
+    if rule.threshold == "quantile":
+        return
+    equal = Scores(
+        attn=tuple(torch.ones(count) for count in everything.num_heads),
+        ffn=tuple(torch.ones(count) for count in everything.num_neurons),
+        modules=dict.fromkeys(everything.ranks, 1.0),
+        ranks={name: torch.ones(len(kept)) for name, kept in everything.ranks.items()},
+    )
+    make_plan(equal, rule)
+
+
 def make_plan(scores: Scores, rule: PruneRule) -> PruningPlan:
     """Decide what stays.
 

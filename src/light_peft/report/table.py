@@ -44,6 +44,8 @@ def _cost_table(record: RunRecord) -> Table:
     for column in ("phase", "seconds", "steps", "examples/s", "tokens", "TFLOP", "peak memory"):
         table.add_column(column, justify="left" if column == "phase" else "right")
     for name, phase in record.phases.items():
+        if not phase["seconds"]:
+            continue
         table.add_row(name, f"{phase['seconds']:.1f}", *_work(phase), _gib(phase["peak_memory_bytes"]))
     totals = record.totals
     table.add_section()

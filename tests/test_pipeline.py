@@ -1,0 +1,195 @@
+"""Whole runs on tiny models: the record, the widths, determinism, what comes back in a new process."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from peft import PeftModel
+from rich.console import Console
+
+import light_peft
+from light_peft import artifacts, door
+from light_peft.config import Config, config_from_dict
+from light_peft.pipeline import Run, evaluate_again, run
+from light_peft.pruning.masks import masked
+from model_cases import logits, tiny_batch
+
+QUIET = Console(quiet=True)
+SMOKE = ["debug=smoke", "data.max_eval_samples=40", "runtime.threads=1"]
+CONTRACT = (
+    *("status", "error", "task", "model", "peft", "seed", "config", "versions", "git", "primary_metric", "score"),
+    *("best_score", "metrics", "parameters", "plan", "phases", "totals"),
+)
+LOGITS = """
+import sys, light_peft
+from model_cases import tiny_batch, logits
+model = light_peft.load(sys.argv[1])
+batch = tiny_batch()
+print(logits(model, batch).flatten().tolist())
+"""
+
+
+def configure(*overrides: str) -> Config:
+    door.register()
+    with initialize_config_dir(str(door.conf_dir()), version_base="1.3"):
+        composed = compose("config", [*SMOKE, *overrides])
+    values: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)  # type: ignore[assignment]
+    return config_from_dict(values)
+
+
+def finish(folder: Path, *overrides: str) -> dict[str, Any]:
+    run(configure(f"run_dir={folder}", *overrides), QUIET)
+    return artifacts.read_json(folder / artifacts.RECORD)
+
+
+@pytest.fixture(scope="module")
+def pruned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "pruned"
+    finish(folder)
+    return folder
+
+
+def record_of(folder: Path) -> dict[str, Any]:
+    return artifacts.read_json(folder / artifacts.RECORD)
+
+
+def test_the_record_keeps_its_contract(pruned: Path) -> None:
+    record = record_of(pruned)
+    assert not [name for name in CONTRACT if name not in record]
+    assert (record["status"], record["error"]) == ("finished", None)
+    names = [f"{what}_{when}" for what in ("total", "blocks", "trainable") for when in ("before", "after")]
+    assert sorted(record["parameters"]) == sorted(names)
+    assert list(record["phases"]) == ["load", "estimate", "surgery", "train", "evaluate"]
+    for phase in ("estimate", "train", "evaluate"):
+        cost = record["phases"][phase]
+        assert min(cost[name] for name in ("seconds", "steps", "examples", "tokens", "flops")) > 0
+    assert record["phases"]["estimate"]["steps"] == 4
+    assert record["phases"]["train"]["steps"] == 6
+    assert record["totals"]["seconds"] == pytest.approx(sum(c["seconds"] for c in record["phases"].values()))
+
+
+def test_what_was_cut_is_what_was_asked_for(pruned: Path) -> None:
+    record = record_of(pruned)
+    plan, parameters = record["plan"], record["parameters"]
+    assert plan["heads"] == [3, 3]
+    assert sum(plan["ffn"]) == 85
+    assert len(plan["ranks"]) <= 3
+    assert sum(plan["ranks"].values()) == 12
+    width, inner = 32, 8
+    blocks = sum(
+        3 * (width * heads * inner + heads * inner) + heads * inner * width + width + 2 * width * ffn + ffn + width
+        for heads, ffn in zip(plan["heads"], plan["ffn"], strict=True)
+    )
+    assert parameters["blocks_after"] == blocks + 2 * 4 * width
+    adapter = artifacts.read_tensors(pruned / artifacts.ADAPTER / "adapter_model.safetensors")
+    assert parameters["trainable_after"] == sum(t.numel() for name, t in adapter.items() if ".lora_" in name)
+
+
+def test_the_same_command_twice_gives_the_same_record(pruned: Path, tmp_path: Path) -> None:
+    finish(tmp_path / "again")
+    first, second = comparable(record_of(pruned)), comparable(record_of(tmp_path / "again"))
+    assert first == second
+    one, two = (artifacts.read_json(folder / artifacts.CHECKSUMS) for folder in (pruned, tmp_path / "again"))
+    assert one == two
+
+
+def comparable(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record without what a clock, the memory of the process or the folder's name decides."""
+    left_out = {"seconds", "peak_memory_bytes", "run_dir", "sources"}
+
+    def strip(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: strip(inner) for name, inner in value.items() if name not in left_out}
+        return value
+
+    return strip(record)
+
+
+@pytest.mark.parametrize("overrides", [[], ["save.model=false"], ["peft=full"], ["model=tiny_roberta"]])
+def test_a_new_process_loads_the_same_logits_to_the_bit(tmp_path: Path, overrides: list[str]) -> None:
+    folder = tmp_path / "run"
+    config = configure(f"run_dir={folder}", *overrides)
+    trained: dict[str, torch.Tensor] = {}
+
+    class Watched(Run):
+        def save(self, *args: Any) -> None:
+            trained["logits"] = logits(self.model.eval(), tiny_batch())
+            super().save(*args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("light_peft.pipeline.Run", Watched)
+        run(config, QUIET)
+    here = Path(__file__).parent
+    done = subprocess.run(
+        [sys.executable, "-c", LOGITS, str(folder)], capture_output=True, text=True, check=True, cwd=here
+    )
+    assert json.loads(done.stdout) == trained["logits"].flatten().tolist()
+
+
+def test_stock_peft_loads_the_adapter_onto_the_reloaded_base(pruned: Path) -> None:
+    stock = PeftModel.from_pretrained(light_peft.load_base(pruned), str(pruned / artifacts.ADAPTER)).eval()
+    assert torch.equal(logits(stock, tiny_batch()), logits(light_peft.load(pruned), tiny_batch()))
+    merged = light_peft.load(pruned, merge=True)
+    assert not isinstance(merged, PeftModel)
+    torch.testing.assert_close(logits(merged, tiny_batch()), logits(stock, tiny_batch()), atol=1e-5, rtol=0)
+
+
+def test_a_wrong_base_is_refused(pruned: Path, tmp_path: Path) -> None:
+    finish(tmp_path / "dense", "prune=none")
+    with pytest.raises(ValueError, match=r"wrong base model: .*shape \[32, 32\].*needs \[32, 24\]"):
+        light_peft.attach_adapter(light_peft.load_base(tmp_path / "dense"), pruned)
+    other = light_peft.load_base(pruned)
+    next(other.bert.encoder.layer[0].parameters()).data.add_(1.0)
+    with pytest.raises(ValueError, match="its weights are not those of that run"):
+        light_peft.attach_adapter(other, pruned)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        PeftModel.from_pretrained(light_peft.load_base(tmp_path / "dense"), str(pruned / artifacts.ADAPTER))
+
+
+def test_a_finished_run_is_scored_again(pruned: Path) -> None:
+    assert evaluate_again(str(pruned), {}, QUIET) == record_of(pruned)["score"]
+
+
+def test_plain_peft_goes_the_same_way_and_cuts_nothing(tmp_path: Path) -> None:
+    record = finish(tmp_path / "plain", "prune=none", "save.model=false")
+    assert list(record["phases"]) == ["load", "estimate", "surgery", "train", "evaluate"]
+    assert record["phases"]["estimate"]["seconds"] == 0.0
+    parameters = record["parameters"]
+    assert all(parameters[f"{name}_before"] == parameters[f"{name}_after"] for name in ("total", "blocks", "trainable"))
+    assert record["plan"]["ffn"] == record["plan"]["ffn_before"]
+
+
+def test_folded_masks_keep_the_function_of_the_masked_model(tmp_path: Path) -> None:
+    """With everything kept and nothing forgotten the cut is the identity, whatever the masks have learned."""
+    seen: list[torch.Tensor] = []
+
+    class Watched(Run):
+        def estimate(self) -> Any:
+            scores = super().estimate()
+            for site in self.backbone.sites:
+                key = f"{site.kind}.{site.layer}"
+                scores.masks[key] = torch.linspace(0.5, 1.5, site.count)
+            seen.append(logits_masked(self, scores.masks))
+            return scores
+
+        def cut(self, *args: Any) -> None:
+            super().cut(*args)
+            seen.append(logits(self.model.eval(), tiny_batch()))
+
+    def logits_masked(watched: Run, values: dict[str, torch.Tensor]) -> torch.Tensor:
+        with masked(watched.kind.bare(watched.model), watched.backbone.sites) as masks:
+            for site, mask in masks.masks.items():
+                mask.data.copy_(values[f"{site.kind}.{site.layer}"])
+            return logits(watched.model.eval(), tiny_batch())
+
+    shares = [f"prune.{name}=0" for name in ("attn", "ffn", "peft_module", "peft_rank")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("light_peft.pipeline.Run", Watched)
+        finish(tmp_path / "run", *shares, "prune.fold_masks=true", "save.model=false")
+    torch.testing.assert_close(seen[0], seen[1], atol=2e-6, rtol=0)
