@@ -140,13 +140,13 @@ class PruneConfig:
 class EstimateConfig:
     """The estimation phase: PEFT, head and masks are trained together, importance is gathered."""
 
-    steps: float = 0.1
+    steps: float = 0.2
     """Optimizer steps: a count if >= 1, else a fraction of the training steps."""
     l1_attn: float = 1e-4
     """Coefficient of sum|m| over all heads in the loss."""
     l1_ffn: float = 1e-4
     """Coefficient of sum|m| over all neurons in the loss."""
-    mask_lr_factor: float = 1.0
+    mask_lr_factor: float = 10.0
     """Learning rate of the head masks, as a multiple of the PEFT rate."""
     ffn_mask_lr_factor: float | None = None
     """The same for the neuron masks; null takes mask_lr_factor."""
@@ -176,9 +176,9 @@ class TrainConfig:
     """Examples per forward pass and process."""
     eval_batch_size: int = 64
     """Examples per forward pass in evaluation."""
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-3
     """Peak learning rate of PEFT and head."""
-    warmup: float = 0.0
+    warmup: float = 0.1
     """Warm-up steps: a count if >= 1, else a fraction of the training steps."""
     weight_decay: float = 0.0
     """AdamW decay; biases, norms and masks have none."""

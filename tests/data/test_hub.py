@@ -14,6 +14,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 from task_files import load_task, write
 
+import light_peft.hub
 from light_peft.config import DataConfig
 from light_peft.data import hub
 from light_peft.data.load import Splits, load_splits
@@ -44,7 +45,7 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def ask_at(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", endpoint)
-    monkeypatch.setattr(hub, "HfApi", lambda: HfApi(endpoint=endpoint))
+    monkeypatch.setattr(light_peft.hub, "HfApi", lambda: HfApi(endpoint=endpoint))
 
 
 ADVICE = r"cannot be had, no answer from the hub .*data\.dir=.*data\.files\.train=.*HF_HUB_OFFLINE=1"
@@ -61,9 +62,9 @@ def test_a_hub_that_refuses_fails_at_once(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_hub_that_never_answers_fails_within_the_deadline(
     silent_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert hub.PROBE_SECONDS <= hub.DEADLINE_SECONDS <= 12
+    assert light_peft.hub.PROBE_SECONDS <= light_peft.hub.DEADLINE_SECONDS <= 12
     ask_at(silent_server, monkeypatch)
-    monkeypatch.setattr(hub, "DEADLINE_SECONDS", 1.0)
+    monkeypatch.setattr(light_peft.hub, "DEADLINE_SECONDS", 1.0)
     started = time.monotonic()
     with pytest.raises(ValueError, match=ADVICE):
         load()

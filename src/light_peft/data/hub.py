@@ -1,26 +1,20 @@
 """The splits of a task from the Hugging Face hub, or from its cached copy if the hub does not answer."""
 
 import logging
-import queue
 import re
-import threading
 from collections.abc import Mapping
 
 import datasets
 from datasets.packaged_modules.cache.cache import Cache
-from huggingface_hub import HfApi
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
 from light_peft.config import HubData, TaskConfig
 from light_peft.data.files import class_names, pick_columns
 from light_peft.data.table import Table
+from light_peft.hub import PROBE_SECONDS, ask_hub
 
 logger = logging.getLogger(__name__)
 
-PROBE_SECONDS = 5.0
-"""Patience with each step of the hub's first answer."""
-DEADLINE_SECONDS = 10.0
-"""Patience with the whole of it."""
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -29,7 +23,7 @@ def read_hub(task: TaskConfig, splits: Mapping[str, str]) -> dict[str, Table]:
 
     Raises:
         ValueError: the data set, its revision or a needed column does not exist, or neither the hub nor a cached
-            copy can be had; within `DEADLINE_SECONDS` if the hub does not answer.
+            copy can be had; within seconds if the hub does not answer.
     """
     hub = task.hub
     if not hub.path:
@@ -63,21 +57,8 @@ def _load(hub: HubData) -> tuple[datasets.DatasetDict, str]:
 
 
 def _probe(hub: HubData) -> str | Exception:
-    """Return the commit that the hub names for the data set, or what went wrong, within `DEADLINE_SECONDS`."""
-    answers: queue.Queue[str | Exception] = queue.Queue()
-
-    def ask() -> None:
-        try:
-            info = HfApi().dataset_info(hub.path, revision=hub.revision, timeout=PROBE_SECONDS)
-            answers.put(info.sha or "main")
-        except Exception as error:
-            answers.put(error)
-
-    threading.Thread(target=ask, daemon=True).start()
-    try:
-        return answers.get(timeout=DEADLINE_SECONDS)
-    except queue.Empty:
-        return TimeoutError(f"no answer in {DEADLINE_SECONDS:g} s")
+    """Return the commit that the hub names for the data set, or what went wrong, within seconds."""
+    return ask_hub(lambda api: api.dataset_info(hub.path, revision=hub.revision, timeout=PROBE_SECONDS).sha)
 
 
 def _load_cached(hub: HubData) -> tuple[datasets.DatasetDict, str]:

@@ -15,6 +15,7 @@ from transformers import (
 
 from light_peft.artifacts import file_sha256
 from light_peft.config import ModelConfig, TaskConfig
+from light_peft.hub import PROBE_SECONDS, ask_hub
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Foundation:
     Attributes:
         model: The model with the task's head, in fp32, on the CPU.
         tokenizer: Its tokenizer.
-        source: Where the weights came from: package, folder, hub id or `random`.
+        source: Where the weights came from: package, folder, hub id and commit, or `random`.
     """
 
     model: PreTrainedModel
@@ -43,16 +44,32 @@ def load_foundation(config: ModelConfig, task: TaskConfig) -> Foundation:
         model_config = AutoConfig.for_model(**config.random, **head)
         tokenizer = AutoTokenizer.from_pretrained(_package_folder(config.tokenizer_package, needed_by=config.name))
         return Foundation(AutoModelForSequenceClassification.from_config(model_config), tokenizer, "random")
-    source = resolve_source(config)
+    folder = local_folder(config)
+    if folder is not None:
+        shown = config.package if _is_installed(config.package) else config.path
+        return _from_pretrained(config, str(folder), shown or "", head, {"local_files_only": True})
+    if config.path is None:
+        raise ValueError(f"model={config.name}: neither model.path nor an installed model.package to load from")
+    name, revision = config.path, config.revision
+    answer = ask_hub(lambda api: api.model_info(name, revision=revision, timeout=PROBE_SECONDS).sha)
+    reached = isinstance(answer, str)
+    where = {"revision": answer if reached else revision, "local_files_only": not reached}
+    return _from_pretrained(config, name, f"{name}@{where['revision'] or 'cached'}", head, where)
+
+
+def _from_pretrained(
+    config: ModelConfig, name: str, shown: str, head: dict[str, Any], where: dict[str, Any]
+) -> Foundation:
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=config.revision)
-        model = AutoModelForSequenceClassification.from_pretrained(source, revision=config.revision, **head)
+        tokenizer = AutoTokenizer.from_pretrained(name, **where)
+        model = AutoModelForSequenceClassification.from_pretrained(name, **where, **head)
     except (OSError, ValueError) as error:
+        missing = where["local_files_only"] and not Path(name).is_dir()
+        reason = "no answer from the hub, no cached copy: " if missing else ""
         raise ValueError(
-            f"model={config.name}: cannot load '{source}' ({_first_line(error)}); give a folder with "
-            f"model.path=FOLDER, or put the model into the hub's cache first"
+            f"model={config.name}: cannot load '{name}' ({reason}{_first_line(error)}); give a folder with "
+            f"model.path=FOLDER, or fill the cache on a machine with network (HF_HOME) and set HF_HUB_OFFLINE=1"
         ) from error
-    shown = config.package if config.package and _is_installed(config.package) else source
     return Foundation(model.float(), tokenizer, shown)
 
 
@@ -68,24 +85,21 @@ def head_settings(task: TaskConfig) -> dict[str, Any]:
     }
 
 
-def resolve_source(config: ModelConfig) -> str:
-    """Return the folder or the hub id to load from; an installed package comes first.
+def local_folder(config: ModelConfig) -> Path | None:
+    """Return the folder to load from, an installed package before `path`; None if it must be the hub.
 
     Raises:
-        ValueError: If the package's weights are not the expected ones, or nothing is configured.
+        ValueError: If the package's weights are not the expected ones.
     """
-    if _is_installed(config.package):
-        folder = _package_folder(config.package, needed_by=config.name)
-        weights = folder / "model.safetensors"
-        if config.sha256 and (digest := file_sha256(weights)) != config.sha256:
-            raise ValueError(
-                f"model={config.name}: {weights} has sha256 {digest}, expected {config.sha256}; "
-                f"install the package anew"
-            )
-        return str(folder)
-    if config.path is None:
-        raise ValueError(f"model={config.name}: neither model.path nor an installed model.package to load from")
-    return config.path
+    if not _is_installed(config.package):
+        return Path(config.path) if config.path is not None and Path(config.path).is_dir() else None
+    folder = _package_folder(config.package, needed_by=config.name)
+    weights = folder / "model.safetensors"
+    if config.sha256 and (digest := file_sha256(weights)) != config.sha256:
+        raise ValueError(
+            f"model={config.name}: {weights} has sha256 {digest}, expected {config.sha256}; install the package anew"
+        )
+    return folder
 
 
 def _is_installed(package: str | None) -> bool:
