@@ -37,7 +37,7 @@ LAYERS = (
     Layer(("light_peft.peft_modules.*", "light_peft.pruning.masks", "light_peft.pruning.surgery"), mutual=True),
     Layer(("light_peft.training.*", "light_peft.evaluation.*")),
     Layer(("light_peft.pruning.estimate",)),
-    Layer(("light_peft.loading", "light_peft.pipeline", "light_peft.report.*"), mutual=True),
+    Layer(("light_peft.loading", "light_peft.pipeline", "light_peft.rescoring", "light_peft.report.*"), mutual=True),
     Layer(("light_peft",)),
     Layer(("light_peft.door.*",)),
     Layer(("run",)),

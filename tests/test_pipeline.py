@@ -16,8 +16,9 @@ from rich.console import Console
 import light_peft
 from light_peft import artifacts, door
 from light_peft.config import Config, config_from_dict
-from light_peft.pipeline import Run, evaluate_again, run
+from light_peft.pipeline import Run, run
 from light_peft.pruning.masks import masked
+from light_peft.rescoring import rescore
 from model_cases import logits, tiny_batch
 
 QUIET = Console(quiet=True)
@@ -153,7 +154,7 @@ def test_a_wrong_base_is_refused(pruned: Path, tmp_path: Path) -> None:
 
 
 def test_a_finished_run_is_scored_again(pruned: Path) -> None:
-    assert evaluate_again(str(pruned), {}, QUIET) == record_of(pruned)["score"]
+    assert rescore(str(pruned), {}, QUIET) == record_of(pruned)["score"]
 
 
 def test_plain_peft_goes_the_same_way_and_cuts_nothing(tmp_path: Path) -> None:

@@ -52,12 +52,13 @@ def run_composed(composed: DictConfig) -> float | None:
 
 
 def _run(config: Config) -> float | None:
-    from light_peft.pipeline import evaluate_again, run
+    from light_peft.pipeline import run
     from light_peft.report.table import show_record
+    from light_peft.rescoring import rescore
 
     console = Console()
     if config.evaluate is not None:
-        return evaluate_again(config.evaluate, value_overrides(), console)
+        return rescore(config.evaluate, value_overrides(), console)
     record, folder = run(config, console)
     show_record(console, record, folder)
     return record.score

@@ -2,25 +2,21 @@
 
 import logging
 import math
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
 from accelerate.utils import set_seed
-from datasets import Dataset
 from rich.console import Console
-from transformers import PreTrainedTokenizerBase
 
 from light_peft import artifacts
 from light_peft.artifacts import RunRecord
-from light_peft.config import Config, config_from_dict
-from light_peft.data.batches import eval_loader, train_loader
+from light_peft.config import Config
+from light_peft.data.batches import train_loader
 from light_peft.data.load import load_splits
-from light_peft.data.text import encode
-from light_peft.evaluation.predict import Loader, primary_name, score_splits
-from light_peft.loading import finished_record, load, load_tokenizer, save_run
+from light_peft.evaluation.batches import encode_all, eval_loaders
+from light_peft.evaluation.predict import primary_name, score_splits
+from light_peft.loading import save_run
 from light_peft.meter import Meter, PhaseCost
 from light_peft.model import count_block_parameters, count_parameters, describe
 from light_peft.model.load import load_foundation
@@ -31,7 +27,7 @@ from light_peft.pruning.plan import PruneRule, PruningPlan, check_feasible, keep
 from light_peft.pruning.scores import Scores
 from light_peft.pruning.surgery import cut_backbone, modules_on_empty_sites, plan_cuts
 from light_peft.report.progress import phase_progress
-from light_peft.runtime import git_state, hardware, quiet_libraries, start_logging, start_runtime, versions
+from light_peft.runtime import git_state, hardware, start_logging, start_runtime, versions
 from light_peft.training.loop import Observer, Phase, run_phase
 from light_peft.training.optim import ParameterGroup, build_optimizer, build_scheduler, count_steps, trainable_groups
 from light_peft.validation import check
@@ -69,33 +65,6 @@ def run(config: Config, console: Console | None = None) -> tuple[RunRecord, Path
         logger.removeHandler(log)
         log.close()
     return record, folder
-
-
-def evaluate_again(run_dir: str, overrides: dict[str, Any], console: Console | None = None) -> float:
-    """Load a finished run, score it again, and return the score; nothing is written.
-
-    Args:
-        run_dir: Folder of the run.
-        overrides: Values that differ from the run's own, nested as in its configuration (such as `data.dir`).
-        console: Where to print.
-
-    Raises:
-        ValueError: If the run did not finish, its folder is damaged, or its data cannot be had.
-    """
-    console, folder = console or Console(stderr=True), Path(run_dir)
-    record = finished_record(folder)
-    config = config_from_dict(record.config, overrides)
-    check(config, kind_names())
-    quiet_libraries()
-    accelerator = start_runtime(config.runtime, config.seed)
-    model, tokenizer = accelerator.prepare(load(folder)), load_tokenizer(folder)
-    with tempfile.TemporaryDirectory() as work_dir:
-        splits = load_splits(config.task, config.data, seed=config.seed, work_dir=Path(work_dir), train=False)
-    loaders = eval_loaders(config, encode_all(config, splits.validation, tokenizer), tokenizer, accelerator)
-    metrics = score_splits(config.task, model, loaders, accelerator, cost=PhaseCost())
-    for metric, value in metrics.items():
-        console.print(f"{metric:24} {value:.4f}   recorded {record.metrics.get(metric, float('nan')):.4f}")
-    return metrics[primary_name(config.task, loaders)]
 
 
 class Run:
@@ -269,25 +238,6 @@ class Run:
             "modules_before": len(self.everything.ranks),
             "ranks_before": sum(map(len, self.everything.ranks.values())),
         }
-
-
-def encode_all(config: Config, splits: dict[str, Dataset], tokenizer: PreTrainedTokenizerBase) -> dict[str, Dataset]:
-    """Return the splits as the model's inputs."""
-    length = config.data.max_length
-    return {name: encode(split, config.task, tokenizer, max_length=length) for name, split in splits.items()}
-
-
-def eval_loaders(
-    config: Config, splits: dict[str, Dataset], tokenizer: PreTrainedTokenizerBase, accelerator: Accelerator
-) -> dict[str, Loader]:
-    """Return the batches of each encoded split, in order, on the accelerator's device."""
-    data, size = config.data, config.train.eval_batch_size
-    return {
-        name: accelerator.prepare(
-            eval_loader(split, tokenizer, batch_size=size, padding=data.padding, max_length=data.max_length)
-        )
-        for name, split in splits.items()
-    }
 
 
 class EachEpoch:

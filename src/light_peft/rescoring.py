@@ -1,0 +1,44 @@
+"""A finished run, loaded back and scored again."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from light_peft.config import config_from_dict
+from light_peft.data.load import load_splits
+from light_peft.evaluation.batches import encode_all, eval_loaders
+from light_peft.evaluation.predict import primary_name, score_splits
+from light_peft.loading import finished_record, load, load_tokenizer
+from light_peft.meter import PhaseCost
+from light_peft.peft_modules import kind_names
+from light_peft.runtime import quiet_libraries, start_runtime
+from light_peft.validation import check
+
+
+def rescore(run_dir: str, overrides: dict[str, Any], console: Console | None = None) -> float:
+    """Load a finished run, score it again, and return the score; nothing is written.
+
+    Args:
+        run_dir: Folder of the run.
+        overrides: Values that differ from the run's own, nested as in its configuration (such as `data.dir`).
+        console: Where to print.
+
+    Raises:
+        ValueError: If the run did not finish, its folder is damaged, or its data cannot be had.
+    """
+    console, folder = console or Console(stderr=True), Path(run_dir)
+    record = finished_record(folder)
+    config = config_from_dict(record.config, overrides)
+    check(config, kind_names())
+    quiet_libraries()
+    accelerator = start_runtime(config.runtime, config.seed)
+    model, tokenizer = accelerator.prepare(load(folder)), load_tokenizer(folder)
+    with tempfile.TemporaryDirectory() as work_dir:
+        splits = load_splits(config.task, config.data, seed=config.seed, work_dir=Path(work_dir), train=False)
+    loaders = eval_loaders(config, encode_all(config, splits.validation, tokenizer), tokenizer, accelerator)
+    metrics = score_splits(config.task, model, loaders, accelerator, cost=PhaseCost())
+    for metric, value in metrics.items():
+        console.print(f"{metric:24} {value:.4f}   recorded {record.metrics.get(metric, float('nan')):.4f}")
+    return metrics[primary_name(config.task, loaders)]
