@@ -173,7 +173,8 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 def write_checksums(folder: Path) -> None:
     """Write the sha256 of every file that a run has saved for loading."""
-    names = [PLAN, SCORES, *(name for part in (ADAPTER, MODEL, TOKENIZER) for name in _inside(folder, part))]
+    single = [name for name in (PLAN, SCORES) if (folder / name).exists()]
+    names = [*single, *(name for part in (ADAPTER, MODEL, TOKENIZER) for name in _inside(folder, part))]
     write_json(folder / CHECKSUMS, {name: file_sha256(folder / name) for name in names})
 
 

@@ -123,7 +123,7 @@ def read_plan(folder: Path) -> PruningPlan:
 
 
 def read_scores(folder: Path) -> Scores:
-    """Return the scores of a run; empty ones if it did not prune.
+    """Return the scores of a run that pruned.
 
     Raises:
         ValueError: If the file is missing or damaged.
@@ -135,16 +135,12 @@ def save_run(
     folder: Path,
     config: Config,
     model: nn.Module,
-    plan: PruningPlan,
-    scores: Scores | None,
     tokenizer: PreTrainedTokenizerBase,
 ) -> dict[str, Any]:
-    """Write everything that brings the model back, and the checksums; return what the record says of the base.
+    """Write what, beside plan and scores, brings the model back; return what the record says of its base.
 
-    `model` is used up: PEFT is taken off it.
+    The checksums of all of it come last. `model` is used up: PEFT is taken off it.
     """
-    artifacts.write_json(folder / artifacts.PLAN, plan.to_json())
-    artifacts.write_tensors(folder / artifacts.SCORES, scores.tensors() if scores else {})
     if isinstance(model, PeftModel):
         _save_adapter(model, folder / artifacts.ADAPTER, config.model.path or config.model.name)
     base, _ = peft_kind(config.peft.kind).take_off(model)
@@ -191,7 +187,8 @@ def _cut_again(folder: Path, config: Config, plan: PruningPlan) -> PreTrainedMod
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         model = load_foundation(config.model, config.task).model
-    masks = read_scores(folder).masks if config.prune.fold_masks else {}
+    folded = config.prune.fold_masks and (folder / artifacts.SCORES).exists()
+    masks = read_scores(folder).masks if folded else {}
     backbone = describe(model)
     cut_backbone(model, backbone, plan, plan_cuts(backbone, plan, masks))
     return model

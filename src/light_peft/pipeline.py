@@ -18,7 +18,7 @@ from light_peft.evaluation.batches import encode_all, eval_loaders
 from light_peft.evaluation.predict import primary_name, score_splits
 from light_peft.loading import save_run
 from light_peft.meter import Meter, PhaseCost
-from light_peft.model import count_block_parameters, count_parameters, describe
+from light_peft.model import check_length, count_block_parameters, count_parameters, describe
 from light_peft.model.load import load_foundation
 from light_peft.peft_modules import kind_names, peft_kind
 from light_peft.pruning.estimate import ImportanceRecorder
@@ -88,7 +88,7 @@ class Run:
             self.cut(plan, scores)
             self.train()
             self.evaluate()
-            self.save(plan, scores)
+            self.save()
         finally:
             costs = {name: self.meter.phases.get(name, PhaseCost()) for name in PHASES}
             self.record.phases = {name: cost.to_json() for name, cost in costs.items()}
@@ -105,6 +105,7 @@ class Run:
             self.train_set = encode_all(config, {"train": splits.train}, self.tokenizer)["train"]
             self.eval_sets = encode_all(config, splits.validation, self.tokenizer)
             self.backbone = describe(foundation.model)
+            check_length(config.data.max_length, self.backbone, foundation.model)
             blocks = count_block_parameters(self.backbone, foundation.model)
             self.model = self.kind.attach(foundation.model, self.backbone, config.peft)
             heads = [site.count for site in self.backbone.sites_of("attn")]
@@ -136,11 +137,14 @@ class Run:
             return recorder.scores(masks, self.config.prune.compare)
 
     def decide(self, scores: Scores | None) -> PruningPlan:
-        """Return what stays: everything without scores, else what the shares leave."""
-        if scores is None:
-            return self.everything
-        plan = make_plan(scores, self.rule)
-        return plan.without(modules_on_empty_sites(self.backbone, plan))
+        """Return what stays: everything without scores, else what the shares leave; both are files from here on."""
+        plan = self.everything
+        if scores is not None:
+            plan = make_plan(scores, self.rule)
+            plan = plan.without(modules_on_empty_sites(self.backbone, plan))
+            artifacts.write_tensors(self.folder / artifacts.SCORES, scores.tensors())
+        artifacts.write_json(self.folder / artifacts.PLAN, plan.to_json())
+        return plan
 
     def cut(self, plan: PruningPlan, scores: Scores | None) -> None:
         """Cut model and PEFT along the plan; the surviving PEFT weights and the head carry over."""
@@ -180,9 +184,9 @@ class Run:
         record.history.append({"phase": "evaluate", "step": after_step or self._training_steps(), **metrics})
         logger.info(", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
 
-    def save(self, plan: PruningPlan, scores: Scores | None) -> None:
-        """Write plan, scores, adapter and, if asked for, the cut foundation model."""
-        self.record.base |= save_run(self.folder, self.config, self.model, plan, scores, self.tokenizer)
+    def save(self) -> None:
+        """Write adapter, tokenizer and, if asked for, the cut foundation model."""
+        self.record.base |= save_run(self.folder, self.config, self.model, self.tokenizer)
 
     def _run_phase(self, phase: Phase, observers: list[Observer]) -> None:
         """Prepare model, data and optimizer, run the phase, and leave the bare model behind."""

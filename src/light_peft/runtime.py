@@ -72,11 +72,13 @@ def pick_device(wanted: str) -> str:
 def start_logging(log_file: Path, console: Console) -> logging.Handler:
     """Send the package's log to the terminal and to `log_file`; return the file's handler, to be closed."""
     quiet_libraries()
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.DEBUG)
     logger.propagate = False
     to_file = logging.FileHandler(log_file, encoding="utf-8")
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    to_terminal = RichHandler(console=console, show_path=False, show_level=False, log_time_format="[%X]")
+    to_terminal = RichHandler(
+        console=console, show_path=False, show_level=False, log_time_format="[%X]", level=logging.INFO
+    )
     logger.handlers = [to_file, to_terminal]
     return to_file
 

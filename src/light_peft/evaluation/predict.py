@@ -39,7 +39,13 @@ def predict(
 
 
 def score(task: TaskConfig, outputs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Return the task's metrics of these outputs."""
+    """Return the task's metrics of these outputs.
+
+    Raises:
+        ValueError: If an output is not finite, which argmax would hide.
+    """
+    if not np.isfinite(outputs).all():
+        raise ValueError(f"evaluate: {(~np.isfinite(outputs)).any(axis=1).sum()} outputs of the model are not finite")
     predictions = outputs[:, 0] if task.formulation == "regression" else outputs.argmax(axis=1)
     return compute_metrics(task.metrics, predictions, labels)
 

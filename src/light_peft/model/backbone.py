@@ -72,6 +72,17 @@ def describe(model: PreTrainedModel) -> Backbone:
     )
 
 
+def check_length(max_length: int, backbone: Backbone, model: PreTrainedModel) -> None:
+    """Hold the length of the examples against the model's positions.
+
+    Raises:
+        ValueError: If the model has too few.
+    """
+    limit = backbone.family.max_tokens(model.config)
+    if max_length > limit:
+        raise ValueError(f"data.max_length={max_length}: this model takes at most {limit} tokens")
+
+
 def count_block_parameters(backbone: Backbone, model: nn.Module) -> int:
     """Return the parameters of the transformer blocks of a model that carries no PEFT."""
     blocks = (model.get_submodule(path) for path in backbone.blocks)

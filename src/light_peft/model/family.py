@@ -22,6 +22,9 @@ class Family(Protocol):
     def block(self, config: PretrainedConfig, layer: int) -> str:
         """Return the path of a transformer block."""
 
+    def max_tokens(self, config: PretrainedConfig) -> int:
+        """Return the tokens that an example may have, for the positions there are."""
+
     def projections(self, config: PretrainedConfig, layer: int) -> dict[str, str]:
         """Return the path of each projection: query key value attn_output intermediate output."""
 

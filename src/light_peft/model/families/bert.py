@@ -31,6 +31,11 @@ class BertLike:
         """Return the path of a transformer block."""
         return f"{config.model_type}.encoder.layer.{layer}"
 
+    def max_tokens(self, config: PretrainedConfig) -> int:
+        """Return the number of positions; RoBERTa's begin behind its padding token's number."""
+        offset = config.pad_token_id + 1 if config.model_type == "roberta" else 0
+        return int(config.max_position_embeddings) - offset
+
     def projections(self, config: PretrainedConfig, layer: int) -> dict[str, str]:
         """Return the path of each projection."""
         block = self.block(config, layer)

