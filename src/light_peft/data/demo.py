@@ -6,11 +6,12 @@ independently of the label, so neither sentence alone, nor the words that the tw
 A fifth of the nouns occurs in the dev file only, in two thirds of its rows.
 """
 
-import os
 import random
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
+
+from light_peft.artifacts import whole_file
 
 NOUNS: dict[str, str] = {
     "bird": "sparrow robin eagle pigeon swan owl parrot hawk goose raven heron gull dove finch stork",
@@ -124,6 +125,5 @@ def write_demo(folder: Path) -> None:
 def _write(path: Path, pairs: Iterable[Pair]) -> None:
     lines = ["index\tsentence1\tsentence2\tlabel"]
     lines += ["\t".join((str(index), *pair)) for index, pair in enumerate(pairs)]
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_bytes("".join(f"{line}\n" for line in lines).encode())
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        partial.write_bytes("".join(f"{line}\n" for line in lines).encode())
