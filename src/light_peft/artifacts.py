@@ -1,8 +1,10 @@
 """Every file a run writes: names, record, JSON in and out, checksums; written whole or not at all."""
 
 import hashlib
+import itertools
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -83,23 +85,37 @@ def new_run_dir(wanted: str | None, label: str) -> Path:
         return _claim(Path(wanted))
     now = datetime.now()
     parent = Path("outputs") / now.strftime("%Y-%m-%d")
-    parent.mkdir(parents=True, exist_ok=True)
-    name, attempt = f"{now.strftime('%H-%M-%S')}-{label}", 1
-    while True:
-        folder = parent / (name if attempt == 1 else f"{name}-{attempt}")
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            attempt += 1
-            continue
-        return folder
+    name = f"{now.strftime('%H-%M-%S')}-{re.sub(r'[^A-Za-z0-9_.=-]+', '_', label)}"
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        return next(filter(_is_made, (parent / (name + suffix) for suffix in _suffixes())))
+    except OSError as error:
+        raise ValueError(f"{parent}: cannot hold a run folder ({error.strerror}); name one with run_dir=") from error
+
+
+def _suffixes() -> Iterator[str]:
+    yield ""
+    yield from (f"-{attempt}" for attempt in itertools.count(2))
+
+
+def _is_made(folder: Path) -> bool:
+    """Make the folder; whether it was not there before, which the system decides for one of many at once."""
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    return True
 
 
 def _claim(folder: Path) -> Path:
+    taken = f"run_dir={folder}: this folder is not empty; name a new one or leave run_dir away"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
-            raise ValueError(f"run_dir={folder}: this folder is not empty; name a new one or leave run_dir away")
+            raise ValueError(taken)
+        (folder / LOG).touch(exist_ok=False)
+    except FileExistsError as error:
+        raise ValueError(taken if folder.is_dir() else f"run_dir={folder}: a file of this name is there") from error
     except OSError as error:
         raise ValueError(f"run_dir={folder}: cannot be used as a run folder ({error.strerror})") from error
     return folder

@@ -15,6 +15,7 @@ from light_peft.config import Config
 from light_peft.data.batches import train_loader
 from light_peft.data.load import load_splits
 from light_peft.evaluation.batches import encode_all, eval_loaders
+from light_peft.evaluation.metrics import check_names
 from light_peft.evaluation.predict import primary_name, score_splits
 from light_peft.loading import save_run
 from light_peft.meter import Meter, PhaseCost
@@ -46,6 +47,7 @@ def run(config: Config, console: Console | None = None) -> tuple[RunRecord, Path
     """
     console = console or Console(stderr=True)
     notes = check(config, kind_names())
+    check_names(config.task.metrics)
     folder = artifacts.new_run_dir(config.run_dir, f"{config.task.name}-{config.model.name}-{config.peft.kind}")
     record = RunRecord(
         task=config.task.name, model=config.model.name, peft=config.peft.kind, seed=config.seed, config=asdict(config)

@@ -25,6 +25,8 @@ CHOICES = {
     "runtime.device": ("auto", "cpu", "cuda", "mps"),
 }
 SHARES = ("prune.attn", "prune.ffn", "prune.peft_module", "prune.peft_rank")
+MAX_SEED = 2**32 - 1
+MIN_LENGTH = 8
 POSITIVE = (
     *("estimate.steps", "estimate.learning_rate", "train.epochs", "train.max_steps", "train.learning_rate"),
     *("train.batch_size", "train.eval_batch_size", "train.gradient_accumulation", "peft.r", "peft.alpha"),
@@ -40,6 +42,8 @@ RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (("estimate.window",), lambda value: 0 < value <= 1, "must be in (0, 1]"),
     (POSITIVE, lambda value: 0 < value < math.inf, "must be above 0, and finite"),
     (NOT_NEGATIVE, lambda value: 0 <= value < math.inf, "must not be negative, and finite"),
+    (("seed",), lambda value: value < MAX_SEED, f"must be below {MAX_SEED}"),
+    (("data.max_length",), lambda value: value >= MIN_LENGTH, f"must be {MIN_LENGTH} or more, for special tokens"),
     (
         ("estimate.steps", "estimate.warmup", "train.warmup"),
         lambda value: value <= 1 or float(value).is_integer(),

@@ -109,6 +109,19 @@ METRICS: dict[str, type[LocalMetric]] = {
 """Name -> metric."""
 
 
+def check_names(names: Sequence[str]) -> None:
+    """Hold the names of metrics against those there are.
+
+    Raises:
+        ValueError: a name is unknown.
+    """
+    unknown = [name for name in names if name not in METRICS]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], METRICS, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise ValueError(f"task.metrics has {unknown[0]!r}, must be among: {', '.join(METRICS)}{hint}")
+
+
 def compute_metrics(names: Sequence[str], predictions: ArrayLike, references: ArrayLike) -> dict[str, float]:
     """Return the figure of each metric, in the order of `names`.
 
@@ -117,11 +130,7 @@ def compute_metrics(names: Sequence[str], predictions: ArrayLike, references: Ar
     Raises:
         ValueError: a name is unknown, N is 0, the two differ in shape, or a value is not a finite number.
     """
-    unknown = [name for name in names if name not in METRICS]
-    if unknown:
-        near = difflib.get_close_matches(unknown[0], METRICS, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise ValueError(f"task.metrics has {unknown[0]!r}, must be among: {', '.join(METRICS)}{hint}")
+    check_names(names)
     predicted, expected = np.asarray(predictions), np.asarray(references)
     if predicted.ndim != 1 or predicted.shape != expected.shape or not len(predicted):
         shapes = f"predictions have shape {predicted.shape}, references {expected.shape}"

@@ -1,0 +1,182 @@
+"""The command line: names it does not know, exit codes, sweeps, scoring again, interruption."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from omegaconf.errors import OmegaConfBaseException
+
+from command_line import FAST, Outcome, command, tiny_files
+from light_peft import artifacts, door, pipeline
+from light_peft.artifacts import RunRecord
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("task=rtee", "task=rtee: unknown. Did you mean rte? There are: cola, demo, mnli"),
+        ("model=robertabase", "model=robertabase: unknown. Did you mean roberta_base"),
+        ("prune=lightpeft", "prune=lightpeft: unknown. Did you mean light_peft?"),
+        ("prune=zzz", "prune=zzz: unknown. There are: light_peft, none, reference."),
+        ("debug=smok", "debug=smok: unknown. Did you mean smoke?"),
+        ("experiment=no_such_table", "experiment=no_such_table: unknown."),
+        ("sede=1", "sede: unknown key. Did you mean seed"),
+        ("prune.fnn=0.4", "prune.fnn: unknown key. Did you mean prune.ffn"),
+        ("data.files.trian=a.tsv", "data.files.trian: unknown key. Did you mean data.files.train"),
+        ("zzz=1", "zzz: unknown key. There are: data, estimate, evaluate, model"),
+        ("+foo=1", "Key 'foo' not in 'Config'"),
+        ("seed=abc", "Value 'abc' of type 'str' could not be converted to Integer"),
+        ("seed", "Error parsing override 'seed'"),
+    ],
+)
+def test_a_word_that_is_not_understood(tmp_path: Path, word: str, expected: str) -> None:
+    outcome = command(tmp_path, word)
+    assert outcome.code == 2
+    assert outcome.message.startswith(expected) or expected in outcome.message
+    assert "HYDRA_FULL_ERROR" not in outcome.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_exits_with_2_and_one_message(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "run", "task=rtee"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: task=rtee: unknown. Did you mean rte?")
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_showing_the_configuration_runs_nothing(tmp_path: Path) -> None:
+    outcome = command(tmp_path, "--cfg", "job", "prune.ffn=0.4")
+    assert outcome.code == 0
+    assert "ffn: 0.4" in outcome.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_exit_codes() -> None:
+    def fail(error: BaseException) -> int:
+        def raise_it() -> None:
+            raise error
+
+        door.FAILURES.clear()
+        try:
+            return door.guarded(raise_it)
+        finally:
+            door.FAILURES.clear()
+
+    assert door.guarded(lambda: None) == 0
+    assert fail(ValueError("bad")) == fail(OmegaConfBaseException("bad")) == 2
+    assert fail(KeyboardInterrupt()) == 130
+    with pytest.raises(RuntimeError, match="a defect of ours"):
+        fail(RuntimeError("a defect of ours"))
+
+
+def test_a_message_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """Brackets are no markup, and a long line stays one line."""
+    text = f"labels=['a', 'b'] [bold]x[/] {'word ' * 60}end"
+    assert door.say(ValueError(text)) == text
+    assert capsys.readouterr().err == f"error: {text}\n"
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """Two seeds by two shares."""
+    folder = tmp_path_factory.mktemp("sweep")
+    return command(folder, "-m", *FAST, *tiny_files(folder), "seed=1,2", "prune.ffn=0.25,0.5")
+
+
+def test_each_job_of_a_sweep_has_its_own_folder(sweep: Outcome) -> None:
+    assert sweep.code == 0, sweep.output
+    folders = sweep.run_dirs()
+    assert [folder.name for folder in folders] == ["0", "1", "2", "3"]
+    assert len({folder.parent for folder in folders}) == 1
+    records = [RunRecord.read(folder) for folder in folders]
+    assert [record.status for record in records] == ["finished"] * 4
+    asked = [(record.seed, record.config["prune"]["ffn"]) for record in records]
+    assert asked == [(1, 0.25), (1, 0.5), (2, 0.25), (2, 0.5)]
+    assert [sum(record.plan["ffn"]) for record in records] == [96, 64, 96, 64]
+
+
+def test_each_job_of_a_sweep_has_its_own_log(sweep: Outcome) -> None:
+    for folder in sweep.run_dirs():
+        log = (folder / artifacts.LOG).read_text(encoding="utf-8")
+        assert log.count("of the blocks") == 1
+        assert f"accuracy {RunRecord.read(folder).score:.4f}" in log
+
+
+def test_two_sweeps_of_the_same_second_have_two_folders(tmp_path: Path) -> None:
+    words = [*FAST, "data.files.train=nowhere.tsv", "seed=1,2"]
+    for _ in range(2):
+        outcome = command(tmp_path, "-m", *words)
+    assert len(outcome.run_dirs()) == 4
+    assert len({path.parent for path in outcome.run_dirs()}) == 2
+
+
+def test_a_job_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
+    outcome = command(tmp_path, "-m", *FAST, *tiny_files(tmp_path), "prune.attn=0.99,0.25")
+    assert outcome.code == 2
+    assert outcome.message.startswith("prune.attn=0.99 leaves 0 of 4 groups")
+    assert "Traceback" not in outcome.output
+    assert [RunRecord.read(folder).status for folder in outcome.run_dirs()] == ["failed", "finished"]
+
+
+def scores(outcome: Outcome) -> dict[str, list[str]]:
+    """Return what was printed for each metric: now and recorded."""
+    assert outcome.code == 0, outcome.output
+    lines = [line.split() for line in outcome.output.splitlines() if " recorded " in line]
+    return {words[0]: [words[1], words[3]] for words in lines}
+
+
+def everything_in(folder: Path) -> dict[str, str]:
+    return {str(path): artifacts.file_sha256(path) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_scored_again_has_the_same_score(sweep: Outcome, tmp_path: Path) -> None:
+    run_dir = sweep.run_dirs()[0]
+    before = everything_in(run_dir)
+    record = RunRecord.read(run_dir)
+    found = scores(command(tmp_path, f"evaluate={run_dir}"))
+    assert found == {"accuracy": [f"{record.score:.4f}"] * 2}
+    assert everything_in(run_dir) == before
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_scored_again_on_other_data(sweep: Outcome, tmp_path: Path) -> None:
+    """Values from the command line replace those of the run: of one example the share is 0 or 1."""
+    tiny_files(tmp_path)
+    words = [f"data.files.validation={tmp_path / 'train.tsv'}", "data.max_eval_samples=1"]
+    now, _ = scores(command(tmp_path, f"evaluate={sweep.run_dirs()[0]}", *words))["accuracy"]
+    assert float(now) in (0.0, 1.0)
+
+
+def test_a_run_scored_again_takes_no_groups(sweep: Outcome, tmp_path: Path) -> None:
+    outcome = command(tmp_path, f"evaluate={sweep.run_dirs()[0]}", "prune=none", "data.max_eval_samples=1")
+    assert outcome.code == 2
+    assert outcome.message == "evaluate= takes single values such as data.dir=..., not prune=none"
+
+
+def test_a_run_scored_again_checks_its_values(sweep: Outcome, tmp_path: Path) -> None:
+    outcome = command(tmp_path, f"evaluate={sweep.run_dirs()[0]}", "data.max_eval_samples=0")
+    assert (outcome.code, outcome.message) == (2, "data.max_eval_samples=0: must be above 0, and finite")
+
+
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (RuntimeError("a defect of ours"), None)])
+def test_a_run_that_is_cut_short_leaves_a_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int | None
+) -> None:
+    def cut_short(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(pipeline.Run, "estimate", cut_short)
+    words = [*FAST, *tiny_files(tmp_path)]
+    if code is None:
+        with pytest.raises(RuntimeError, match="a defect of ours"):
+            command(tmp_path, *words)
+    else:
+        assert command(tmp_path, *words).code == code
+    (path,) = tmp_path.rglob(artifacts.RECORD)
+    record = RunRecord.read(path.parent)
+    assert (record.status, record.score) == ("failed", None)
+    assert str(record.error).startswith(type(error).__name__)
+    assert record.phases["load"]["seconds"] > 0
