@@ -33,8 +33,13 @@ UNKNOWN_OPTION = re.compile(r"Could not find '([^'/]+)/([^']+)'")
 
 
 def register() -> None:
-    """Make the schema and the resolvers known to Hydra, and let errors come to us unformatted."""
+    """Make the schema and the resolvers known to Hydra, and let errors come to us unformatted.
+
+    Threads of torch that wait shall sleep: spinning ones made a run ten times slower as soon as another process
+    wanted a core. OpenMP reads this when torch is imported, which is later.
+    """
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     ConfigStore.instance().store(name="schema", node=Config)
     OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(3), use_cache=True, replace=True)
 
