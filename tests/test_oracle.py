@@ -23,6 +23,7 @@ from light_peft.config import Config, config_from_dict
 from light_peft.meter import PhaseCost
 from light_peft.model import Backbone, describe
 from light_peft.peft_modules import peft_kind
+from light_peft.pruning.criteria import Subject, criterion_of
 from light_peft.pruning.estimate import ImportanceRecorder
 from light_peft.pruning.masks import MaskSet, masked
 from light_peft.pruning.plan import PruneRule, PruningPlan, make_plan
@@ -118,16 +119,18 @@ class Watcher:
 
     def __init__(self, oracle: Oracle, config: Config) -> None:
         self.model, self.backbone = with_lora(oracle, config)
-        views = LORA.views(self.model)
-        self.recorder = ImportanceRecorder(views, config.estimate, 5, torch.device("cpu"))
         self.losses: list[tuple[float, float]] = []
         self.first_gradients: dict[str, torch.Tensor] = {}
         with masked(LORA.bare(self.model), self.backbone.sites) as masks:
             set_masks(masks, oracle)
+            bare, views = LORA.bare(self.model), LORA.views(self.model)
+            subject = Subject(bare, self.backbone, views, masks, config.prune, config.seed)
+            criterion = criterion_of(config.prune.criterion)(subject)
+            self.recorder = ImportanceRecorder(subject, criterion, config.estimate, 5)
             with self.recorder.watching(self.model):
                 for step in range(5):
                     self._step(step, oracle.batch(step), masks, config)
-            self.scores = self.recorder.scores(masks, config.prune.compare)
+            self.scores = self.recorder.scores()
 
     def _step(self, step: int, batch: dict[str, torch.Tensor], masks: MaskSet, config: Config) -> None:
         self.model.zero_grad()

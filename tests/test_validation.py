@@ -8,6 +8,7 @@ from light_peft.config import Config, ModelConfig, PeftConfig, PruneConfig, Task
 from light_peft.validation import CHOICES, NOT_NEGATIVE, POSITIVE, RANGES, SHARES, check, lookup
 
 KINDS = ["full", "lora"]
+CRITERIA = ["mask", "layer", "random"]
 
 
 def good() -> Config:
@@ -37,34 +38,34 @@ def with_value(key: str, value: Any) -> Config:
 
 
 def test_a_good_configuration_has_neither_errors_nor_warnings() -> None:
-    assert check(good(), KINDS) == []
+    assert check(good(), KINDS, CRITERIA) == []
 
 
 @pytest.mark.parametrize("key", [*CHOICES, "peft.kind"])
 def test_choices(key: str) -> None:
     with pytest.raises(ValueError, match=rf"^{key}=nonsense: must be one of \w+, \w+"):
-        check(with_value(key, "nonsense"), KINDS)
+        check(with_value(key, "nonsense"), KINDS, CRITERIA)
 
 
 @pytest.mark.parametrize("key", SHARES)
 @pytest.mark.parametrize("share", [-0.1, 1.0, 1.5, float("nan")])
 def test_shares(key: str, share: float) -> None:
     with pytest.raises(ValueError, match=rf"^{key}={share:g}: a share must be in \[0, 1\)$"):
-        check(with_value(key, share), KINDS)
+        check(with_value(key, share), KINDS, CRITERIA)
 
 
 @pytest.mark.parametrize("key", POSITIVE)
 @pytest.mark.parametrize("value", [0, -1, float("inf"), float("nan")])
 def test_what_must_be_positive(key: str, value: float) -> None:
     with pytest.raises(ValueError, match=rf"^{key}={value:g}: must be above 0"):
-        check(with_value(key, value), KINDS)
+        check(with_value(key, value), KINDS, CRITERIA)
 
 
 @pytest.mark.parametrize("key", NOT_NEGATIVE)
 @pytest.mark.parametrize("value", [-1, float("inf"), float("nan")])
 def test_what_must_not_be_negative(key: str, value: float) -> None:
     with pytest.raises(ValueError, match=rf"^{key}={value:g}: must not be negative"):
-        check(with_value(key, value), KINDS)
+        check(with_value(key, value), KINDS, CRITERIA)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,7 @@ def test_what_must_not_be_negative(key: str, value: float) -> None:
 )
 def test_ranges(key: str, value: float, expected: str) -> None:
     with pytest.raises(ValueError, match=rf"^{key}={value:g}: {expected}$"):
-        check(with_value(key, value), KINDS)
+        check(with_value(key, value), KINDS, CRITERIA)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,7 @@ def test_ranges(key: str, value: float, expected: str) -> None:
     ],
 )
 def test_the_ends_of_the_ranges_are_allowed(key: str, value: float | None) -> None:
-    assert check(with_value(key, value), KINDS) == []
+    assert check(with_value(key, value), KINDS, CRITERIA) == []
 
 
 def test_the_tables_name_keys_that_exist() -> None:
@@ -117,22 +118,22 @@ def test_the_tables_name_keys_that_exist() -> None:
 )
 def test_contradictions(values: dict[str, Any], expected: str) -> None:
     with pytest.raises(ValueError, match=expected):
-        check(changed(**values), KINDS)
+        check(changed(**values), KINDS, CRITERIA)
 
 
 def test_the_hub_and_a_folder_contradict_each_other(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^data\.source=hub contradicts data\.dir="):
-        check(changed(data__source="hub", data__dir=str(tmp_path)), KINDS)
+        check(changed(data__source="hub", data__dir=str(tmp_path)), KINDS, CRITERIA)
 
 
 def test_regression_needs_no_labels() -> None:
-    assert check(changed(task__formulation="regression", task__labels=[]), KINDS) == []
+    assert check(changed(task__formulation="regression", task__labels=[]), KINDS, CRITERIA) == []
 
 
 def test_all_errors_come_at_once() -> None:
     config = changed(prune__attn=2.0, train__scheduler="linea", peft__targets=[], seed=-1)
     with pytest.raises(ValueError, match="share") as raised:
-        check(config, KINDS)
+        check(config, KINDS, CRITERIA)
     lines = str(raised.value).splitlines()
     assert sorted(line.split("=")[0] for line in lines) == ["peft.targets", "prune.attn", "seed", "train.scheduler"]
 
@@ -147,11 +148,11 @@ def test_all_errors_come_at_once() -> None:
     ],
 )
 def test_settings_without_effect_warn(change: Callable[[], Config], expected: str) -> None:
-    assert any(expected in warning for warning in check(change(), KINDS))
+    assert any(expected in warning for warning in check(change(), KINDS, CRITERIA))
 
 
 def test_each_share_without_effect_is_named() -> None:
     config = changed(
         prune__method="none", prune__attn=0.1, prune__ffn=0.2, prune__peft_module=0.3, prune__peft_rank=0.4
     )
-    assert [warning.split("=")[0] for warning in check(config, KINDS)] == list(SHARES)
+    assert [warning.split("=")[0] for warning in check(config, KINDS, CRITERIA)] == list(SHARES)

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 RECORD = "result.json"
 PLAN = "plan.json"
 SCORES = "scores.safetensors"
+RECOVERY = "recovery.safetensors"
 ADAPTER = "adapter"
 MODEL = "model"
 TOKENIZER = "tokenizer"
@@ -189,7 +190,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 def write_checksums(folder: Path) -> None:
     """Write the sha256 of every file that a run has saved for loading."""
-    single = [name for name in (PLAN, SCORES) if (folder / name).exists()]
+    single = [name for name in (PLAN, SCORES, RECOVERY) if (folder / name).exists()]
     names = [*single, *(name for part in (ADAPTER, MODEL, TOKENIZER) for name in _inside(folder, part))]
     write_json(folder / CHECKSUMS, {name: file_sha256(folder / name) for name in names})
 

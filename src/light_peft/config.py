@@ -110,6 +110,9 @@ class PruneConfig:
 
     method: str = MISSING
     """light_peft | none (none: no estimation, no cut; the plain PEFT baseline)."""
+    criterion: str = "mask"
+    """mask | taylor | fisher | magnitude | lora_gradient | random | layer: what makes a head or neuron worth keeping;
+    each is a file of pruning/criteria."""
     attn: float = 0.0
     """Share of attention heads to cut, in [0, 1)."""
     ffn: float = 0.0
@@ -126,6 +129,13 @@ class PruneConfig:
     """module | global: take the share of ranks in each PEFT module, or over all of them."""
     fold_masks: bool = True
     """Multiply the survivors' learned mask values into the consumer; false sets them back to 1."""
+    compensate_bias: bool = False
+    """Add the mean contribution of the cut groups to the consumer's bias."""
+    refit: bool = False
+    """Refit the consumer by least squares, so that the kept groups stand in for the cut ones; keeps one matrix of
+    the squared FFN width per layer during estimation."""
+    merge_cut_peft: bool = False
+    """Add what the cut PEFT modules and ranks have learned so far to the foundation model's weights."""
     round_to: int = 1
     """FFN widths become multiples of this number of neurons; the total stays the nearest multiple."""
     allow_empty: bool = False
@@ -141,7 +151,15 @@ class EstimateConfig:
     """The estimation phase: PEFT, head and masks are trained together, importance is gathered."""
 
     steps: float = 0.2
-    """Optimizer steps: a count if >= 1, else a fraction of the training steps."""
+    """Optimizer steps: a count if >= 1, else a fraction of the training steps; the upper bound if stop=settled."""
+    stop: str = "steps"
+    """steps | settled: after `steps`, or as soon as successive checks would keep the same."""
+    check_every: int = 10
+    """Optimizer steps between two checks of what would be kept."""
+    tolerance: float = 0.95
+    """Jaccard index from which two successive checks agree, of heads, neurons and ranks each, in (0, 1]."""
+    patience: int = 3
+    """Successive checks that must agree before estimation stops."""
     l1_attn: float = 1e-4
     """Coefficient of sum|m| over all heads in the loss."""
     l1_ffn: float = 1e-4
@@ -188,6 +206,10 @@ class TrainConfig:
     """Forward passes per optimizer step."""
     max_grad_norm: float = 1.0
     """Gradient norm clip over all trainables; 0 turns it off."""
+    distill: float = 0.0
+    """Weight of a distillation term on the outputs of the model before the cut; 0 leaves it out."""
+    distill_temperature: float = 2.0
+    """Temperature of the distillation term, for classification."""
 
 
 @dataclass

@@ -171,13 +171,20 @@ def _save_adapter(model: PeftModel, target: Path, base_name: str) -> None:
         artifacts.write_json(path, values)
 
 
+def consumer_biases(backbone: Backbone) -> list[str]:
+    """Return the names of the biases that recovery may have given to Linears that had none."""
+    return [f"{site.consumer.path}.bias" for site in backbone.sites]
+
+
 def _load_saved(folder: Path, plan: PruningPlan) -> PreTrainedModel:
     with torch.random.fork_rng():
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         model = AutoModelForSequenceClassification.from_config(config)
     backbone = describe(model)
-    cut_backbone(model, backbone, plan, plan_cuts(backbone, plan))
-    model.load_state_dict(artifacts.read_tensors(folder / WEIGHTS))
+    tensors = artifacts.read_tensors(folder / WEIGHTS)
+    biases = {name: tensors[name] for name in consumer_biases(backbone) if name in tensors}
+    cut_backbone(model, backbone, plan, plan_cuts(backbone, plan), biases)
+    model.load_state_dict(tensors)
     return model.eval()
 
 
@@ -189,6 +196,8 @@ def _cut_again(folder: Path, config: Config, plan: PruningPlan) -> PreTrainedMod
         model = load_foundation(config.model, config.task).model
     folded = config.prune.fold_masks and (folder / artifacts.SCORES).exists()
     masks = read_scores(folder).masks if folded else {}
+    recovery = folder / artifacts.RECOVERY
+    replaced = artifacts.read_tensors(recovery) if recovery.exists() else {}
     backbone = describe(model)
-    cut_backbone(model, backbone, plan, plan_cuts(backbone, plan, masks))
+    cut_backbone(model, backbone, plan, plan_cuts(backbone, plan, masks), replaced)
     return model

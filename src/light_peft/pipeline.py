@@ -16,19 +16,24 @@ from light_peft.data.batches import train_loader
 from light_peft.data.load import load_splits
 from light_peft.evaluation.batches import encode_all, eval_loaders
 from light_peft.evaluation.metrics import check_names
-from light_peft.evaluation.predict import primary_name, score_splits
+from light_peft.evaluation.predict import predict, primary_name, score_splits
 from light_peft.loading import save_run
 from light_peft.meter import Meter, PhaseCost
 from light_peft.model import check_length, count_block_parameters, count_parameters, describe
 from light_peft.model.load import load_foundation
 from light_peft.peft_modules import kind_names, peft_kind
-from light_peft.pruning.estimate import ImportanceRecorder
+from light_peft.pruning.criteria import Subject, criterion_names, criterion_of
+from light_peft.pruning.estimate import ImportanceRecorder, mask_groups, mask_penalty
 from light_peft.pruning.masks import masked
+from light_peft.pruning.moments import ConsumerMoments, Moments
 from light_peft.pruning.plan import PruneRule, PruningPlan, check_feasible, keep_all, make_plan
+from light_peft.pruning.recovery import Recovery, increments_of, needs_moments, touched_paths
 from light_peft.pruning.scores import Scores
+from light_peft.pruning.settle import Settlement
 from light_peft.pruning.surgery import cut_backbone, modules_on_empty_sites, plan_cuts
 from light_peft.report.progress import phase_progress
 from light_peft.runtime import git_state, hardware, start_logging, start_runtime, versions
+from light_peft.training.distill import TEACHER, DistilledLoss
 from light_peft.training.loop import Observer, Phase, run_phase
 from light_peft.training.optim import ParameterGroup, build_optimizer, build_scheduler, count_steps, trainable_groups
 from light_peft.validation import check
@@ -46,7 +51,7 @@ def run(config: Config, console: Console | None = None) -> tuple[RunRecord, Path
             says `failed` and why.
     """
     console = console or Console(stderr=True)
-    notes = check(config, kind_names())
+    notes = check(config, kind_names(), criterion_names())
     check_names(config.task.metrics)
     folder = artifacts.new_run_dir(config.run_dir, f"{config.task.name}-{config.model.name}-{config.peft.kind}")
     record = RunRecord(
@@ -78,6 +83,7 @@ class Run:
         self.meter = Meter(self.accelerator.device)
         self.kind = peft_kind(config.peft.kind)
         self.rule = PruneRule(**{name: getattr(config.prune, name) for name in PruneRule.__dataclass_fields__})
+        self.moments: dict[str, Moments] = {}
         record.versions, record.git = versions(), git_state()
         record.hardware = hardware() | {"precision": self.accelerator.mixed_precision.replace("no", "fp32")}
 
@@ -87,6 +93,8 @@ class Run:
             self.load()
             scores = self.estimate() if self.config.prune.method != "none" else None
             plan = self.decide(scores)
+            if self.config.train.distill and scores is not None:
+                self.teach()
             self.cut(plan, scores)
             self.train()
             self.evaluate()
@@ -115,6 +123,7 @@ class Run:
             ranks = {path: view.rank for path, view in self.kind.views(self.model).items()}
             self.everything = keep_all(heads, neurons, ranks)
             check_feasible(self.rule, self.everything)
+            self._check_criterion()
         rows = {"train": len(self.train_set)} | {name: len(split) for name, split in self.eval_sets.items()}
         self.record.data = {"rows": rows, "sources": splits.sources, "digests": splits.digests}
         self.record.base = {"source": foundation.source}
@@ -125,38 +134,57 @@ class Run:
         """Train PEFT, head and masks together; return the importance of everything that may be cut."""
         config, steps = self.config.estimate, self._estimation_steps()
         rate = config.learning_rate or self.config.train.learning_rate
-        neuron_factor = config.mask_lr_factor if config.ffn_mask_lr_factor is None else config.ffn_mask_lr_factor
         groups = trainable_groups(self.model, rate, self.config.train.weight_decay)
-        bare = self.kind.bare(self.model)
-        with self.meter.phase("estimate"), masked(bare, self.backbone.sites) as masks:
-            groups.append(ParameterGroup(masks.of("attn"), rate * config.mask_lr_factor))
-            groups.append(ParameterGroup(masks.of("ffn"), rate * neuron_factor))
+        bare, criterion = self.kind.bare(self.model), criterion_of(self.config.prune.criterion)
+        with self.meter.phase("estimate"), masked(bare, self.backbone.sites, criterion.mask_use) as masks:
+            groups += mask_groups(masks, rate, config)
             phase = self._phase("estimate", groups, steps, config.scheduler, config.warmup)
-            phase.penalty = lambda: config.l1_attn * masks.l1("attn") + config.l1_ffn * masks.l1("ffn")
-            recorder = ImportanceRecorder(self.kind.views(self.model), config, steps, self.accelerator.device)
-            with recorder.watching(self.model):
-                self._run_phase(phase, [recorder])
-            return recorder.scores(masks, self.config.prune.compare)
+            phase.penalty = mask_penalty(masks, config)
+            subject = Subject(
+                bare, self.backbone, self.kind.views(self.model), masks, self.config.prune, self.config.seed
+            )
+            recorder = ImportanceRecorder(subject, criterion(subject), config, steps)
+            settlement = Settlement(recorder, self._plan_of, config)
+            phase.is_done = lambda: settlement.is_settled
+            moments = ConsumerMoments(subject, second=self.config.prune.refit, counts=lambda: recorder.is_active)
+            with recorder.watching(self.model), moments.watching(self.model, needs_moments(self.config.prune)):
+                self._run_phase(phase, [recorder, settlement])
+            self.moments = moments.moments
+            self.record.history += settlement.history
+            return recorder.scores()
 
     def decide(self, scores: Scores | None) -> PruningPlan:
         """Return what stays: everything without scores, else what the shares leave; both are files from here on."""
         plan = self.everything
         if scores is not None:
-            plan = make_plan(scores, self.rule)
-            plan = plan.without(modules_on_empty_sites(self.backbone, plan))
+            plan = self._plan_of(scores)
             artifacts.write_tensors(self.folder / artifacts.SCORES, scores.tensors())
         artifacts.write_json(self.folder / artifacts.PLAN, plan.to_json())
         return plan
 
+    def teach(self) -> None:
+        """Note what the model before the cut says of every training example, for the model after it to learn from."""
+        with self.meter.phase("surgery"), self.accelerator.autocast():
+            loader = eval_loaders(self.config, {"train": self.train_set}, self.tokenizer, self.accelerator)["train"]
+            outputs, _ = predict(self.model, loader, self.accelerator, cost=PhaseCost())
+        self.train_set = self.train_set.add_column(TEACHER, outputs.tolist())
+
     def cut(self, plan: PruningPlan, scores: Scores | None) -> None:
         """Cut model and PEFT along the plan; the surviving PEFT weights and the head carry over."""
-        masks = scores.masks if scores is not None and self.config.prune.fold_masks else {}
+        prune, backbone = self.config.prune, self.backbone
+        masks = scores.masks if scores is not None and prune.fold_masks else {}
         with self.meter.phase("surgery"):
+            views = self.kind.views(self.model)
+            increments = increments_of(views, plan, touched_paths(prune, backbone, views))
             model, adapter = self.kind.take_off(self.model)
-            cuts = plan_cuts(self.backbone, plan, masks)
-            cut_backbone(model, self.backbone, plan, cuts)
-            blocks = count_block_parameters(self.backbone, model)
-            self.model = self.kind.put_on(model, self.kind.cut(adapter, plan.ranks, cuts))
+            cuts = plan_cuts(backbone, plan, masks)
+            adapter = self.kind.cut(adapter, plan.ranks, cuts)
+            replaced = Recovery(prune, cuts, increments, self.moments, masks).tensors(model, backbone)
+            cut_backbone(model, backbone, plan, cuts, replaced)
+            blocks = count_block_parameters(backbone, model)
+            self.model = self.kind.put_on(model, adapter)
+            if replaced:
+                artifacts.write_tensors(self.folder / artifacts.RECOVERY, replaced)
         self._count_parameters("after", blocks)
         self.record.plan = self._describe(plan)
         parameters = self.record.parameters
@@ -171,6 +199,8 @@ class Run:
         groups = trainable_groups(self.model, config.learning_rate, config.weight_decay)
         with self.meter.phase("train"):
             phase = self._phase("train", groups, self._training_steps(), config.scheduler, config.warmup)
+            if TEACHER in self.train_set.column_names:
+                phase.loss = DistilledLoss(config.distill, config.distill_temperature)
             self._run_phase(phase, [EachEpoch(self, self._steps_per_epoch(), phase.steps)])
 
     def evaluate(self, after_step: int | None = None) -> None:
@@ -213,6 +243,18 @@ class Run:
             run_phase(phase, wrapped, batches, accelerator, cost=cost, observers=observers, on_progress=on_progress)
         self.model = accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
         accelerator.free_memory()
+
+    def _check_criterion(self) -> None:
+        prune = self.config.prune
+        if prune.method != "none":
+            views = self.kind.views(self.model)
+            refusals = list(criterion_of(prune.criterion).refusals(views, self.backbone))
+            if refusals:
+                raise ValueError("\n".join(refusals))
+
+    def _plan_of(self, scores: Scores) -> PruningPlan:
+        plan = make_plan(scores, self.rule)
+        return plan.without(modules_on_empty_sites(self.backbone, plan))
 
     def _phase(self, name: str, groups: list[ParameterGroup], steps: int, scheduler: str, warmup: float) -> Phase:
         train, optimizer = self.config.train, build_optimizer(groups)

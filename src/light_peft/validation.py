@@ -16,6 +16,7 @@ CHOICES = {
     "prune.rank_scope": ("module", "global"),
     "prune.compare": ("magnitude", "signed"),
     "prune.threshold": ("count", "quantile"),
+    "estimate.stop": ("steps", "settled"),
     "estimate.scheduler": ("constant", "linear", "cosine"),
     "estimate.rank_score": ("taylor", "taylor_abs"),
     "train.scheduler": ("constant", "linear", "cosine"),
@@ -31,15 +32,16 @@ POSITIVE = (
     *("estimate.steps", "estimate.learning_rate", "train.epochs", "train.max_steps", "train.learning_rate"),
     *("train.batch_size", "train.eval_batch_size", "train.gradient_accumulation", "peft.r", "peft.alpha"),
     *("data.max_length", "data.max_train_samples", "data.max_eval_samples", "prune.round_to", "runtime.threads"),
+    *("estimate.check_every", "estimate.patience", "train.distill_temperature"),
 )
 NOT_NEGATIVE = (
     *("estimate.l1_attn", "estimate.l1_ffn", "estimate.mask_lr_factor", "estimate.ffn_mask_lr_factor"),
-    *("estimate.warmup", "train.warmup", "train.weight_decay", "train.max_grad_norm", "seed"),
+    *("estimate.warmup", "train.warmup", "train.weight_decay", "train.max_grad_norm", "train.distill", "seed"),
 )
 RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (SHARES, lambda value: 0 <= value < 1, "a share must be in [0, 1)"),
     (("peft.dropout",), lambda value: 0 <= value < 1, "a probability must be in [0, 1)"),
-    (("estimate.window",), lambda value: 0 < value <= 1, "must be in (0, 1]"),
+    (("estimate.window", "estimate.tolerance"), lambda value: 0 < value <= 1, "must be in (0, 1]"),
     (POSITIVE, lambda value: 0 < value < math.inf, "must be above 0, and finite"),
     (NOT_NEGATIVE, lambda value: 0 <= value < math.inf, "must not be negative, and finite"),
     (("seed",), lambda value: value < MAX_SEED, f"must be below {MAX_SEED}"),
@@ -53,13 +55,18 @@ RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
 """Keys, what must hold of their value where there is one, and how to say it."""
 
 
-def check(config: Config, peft_kinds: list[str]) -> list[str]:
+def check(config: Config, peft_kinds: list[str], criteria: list[str]) -> list[str]:
     """Return a warning for each setting that has no effect.
+
+    Args:
+        config: What was asked for.
+        peft_kinds: The values that `peft.kind` may have.
+        criteria: The values that `prune.criterion` may have.
 
     Raises:
         ValueError: If a value is not allowed; the message lists every one of them.
     """
-    errors = list(_errors(config, peft_kinds))
+    errors = list(_errors(config, {"peft.kind": peft_kinds, "prune.criterion": criteria}))
     if errors:
         raise ValueError("\n".join(errors))
     return list(_without_effect(config))
@@ -73,8 +80,8 @@ def lookup(config: Config, key: str) -> Any:
     return value
 
 
-def _errors(config: Config, peft_kinds: list[str]) -> Iterator[str]:
-    yield from _wrong_choices(config, peft_kinds)
+def _errors(config: Config, found: dict[str, list[str]]) -> Iterator[str]:
+    yield from _wrong_choices(config, found)
     for keys, holds, expected in RANGES:
         for key in keys:
             value = lookup(config, key)
@@ -83,8 +90,8 @@ def _errors(config: Config, peft_kinds: list[str]) -> Iterator[str]:
     yield from _contradictions(config)
 
 
-def _wrong_choices(config: Config, peft_kinds: list[str]) -> Iterator[str]:
-    for key, allowed in {**CHOICES, "peft.kind": tuple(peft_kinds)}.items():
+def _wrong_choices(config: Config, found: dict[str, list[str]]) -> Iterator[str]:
+    for key, allowed in {**CHOICES, **found}.items():
         if (value := lookup(config, key)) not in allowed:
             yield f"{key}={value}: must be one of {', '.join(allowed)}"
 
@@ -97,6 +104,9 @@ def _contradictions(config: Config) -> Iterator[str]:
         yield f"task.primary_metric={task.primary_metric}: must be one of task.metrics={task.metrics}"
     if prune.threshold == "quantile" and prune.round_to > 1:
         yield f"prune.round_to={prune.round_to}: needs prune.threshold=count, a quantile has no exact width"
+    if prune.criterion == "layer" and prune.attn != prune.ffn:
+        shares = f"prune.attn={prune.attn:g} and prune.ffn={prune.ffn:g}"
+        yield f"{shares}: prune.criterion=layer cuts whole layers, so the shares must be equal"
     if config.peft.kind == "lora" and not config.peft.targets:
         yield "peft.targets=[]: name at least one projection"
     if data.source == "hub" and data.dir is not None:

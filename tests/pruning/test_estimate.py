@@ -1,13 +1,18 @@
 """What estimation gathers: windows, padding, accumulation, dropout."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 import torch
 from torch import nn
 
-from light_peft.config import EstimateConfig
+from light_peft.config import EstimateConfig, PruneConfig
+from light_peft.model import describe
 from light_peft.peft_modules import peft_kind
+from light_peft.pruning.criteria import Subject, criterion_of
 from light_peft.pruning.estimate import ImportanceRecorder
-from light_peft.pruning.masks import masked
+from light_peft.pruning.masks import MaskSet, masked
 from light_peft.pruning.scores import Scores
 from model_cases import tiny_batch, tiny_model, with_random_lora
 
@@ -23,15 +28,26 @@ def gather(steps: list[list[Batch]], config: EstimateConfig, *, dropout: float =
         if isinstance(module, nn.Dropout) and module.p != dropout:
             module.p = 0.0
     model.train(train)
-    recorder = ImportanceRecorder(LORA.views(model), config, len(steps), torch.device("cpu"))
-    with masked(LORA.bare(model), backbone.sites) as masks, recorder.watching(model):
+    with masked(LORA.bare(model), backbone.sites) as masks, recorder_of(model, masks, config, len(steps)) as recorder:
         for step, micro_batches in enumerate(steps):
             model.zero_grad()
             for batch in micro_batches:
                 (model(**batch).loss * len(batch["labels"]) / sum(len(b["labels"]) for b in micro_batches)).backward()
             recorder.after_backward(step)
             recorder.after_step(step)
-        return recorder.scores(masks, "magnitude")
+        return recorder.scores()
+
+
+@contextmanager
+def recorder_of(
+    model: nn.Module, masks: MaskSet, config: EstimateConfig, steps: int, criterion: str = "mask"
+) -> Iterator[ImportanceRecorder]:
+    """A recorder that watches `model`, whose backbone is the one of the masks."""
+    bare, prune = LORA.bare(model), PruneConfig(method="light_peft", criterion=criterion)
+    subject = Subject(bare, describe(bare), LORA.views(model), masks, prune, seed=5)
+    recorder = ImportanceRecorder(subject, criterion_of(criterion)(subject), config, steps)
+    with recorder.watching(model):
+        yield recorder
 
 
 def halves(batch: Batch) -> list[Batch]:
@@ -94,9 +110,10 @@ def test_the_ratio_with_and_without_dropout() -> None:
 
 
 def test_hooks_are_gone_afterwards_and_evaluation_is_not_counted() -> None:
-    model, _ = with_random_lora(tiny_model("bert"))
-    recorder = ImportanceRecorder(LORA.views(model), EstimateConfig(window=1.0), 1, torch.device("cpu"))
-    with recorder.watching(model), torch.no_grad():
-        model(**tiny_batch())
+    model, backbone = with_random_lora(tiny_model("bert"))
+    with masked(LORA.bare(model), backbone.sites) as masks:
+        config = EstimateConfig(window=1.0)
+        with recorder_of(model, masks, config, 1) as recorder, torch.no_grad():
+            model(**tiny_batch())
     assert not recorder._token_count.any()
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())

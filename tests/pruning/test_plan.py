@@ -146,3 +146,21 @@ def test_a_plan_refuses_nonsense() -> None:
         PruningPlan(((1, 0),), ((0,),), {}, (2,), (1,))
     with pytest.raises(AssertionError, match="outside"):
         PruningPlan(((0, 2),), ((0,),), {}, (2,), (1,))
+
+
+@pytest.mark.parametrize(("share", "num_cut"), [(0.0, 0), (0.2, 1), (0.4, 2), (0.6, 4), (1 / 3, 2)])
+def test_whole_layers_go_by_their_influence(share: float, num_cut: int) -> None:
+    influence = (0.5, 0.1, 0.9, 0.2, 0.8, 0.7)
+    vectors = [(torch.full((HEADS,), value), torch.full((NEURONS,), value)) for value in influence]
+    scores = Scores(attn=tuple(a for a, _ in vectors), ffn=tuple(f for _, f in vectors))
+    plan = make_plan(scores, PruneRule(criterion="layer", attn=share, ffn=share))
+    gone = sorted(range(6), key=lambda layer: influence[layer])[:num_cut]
+    assert [layer for layer in range(6) if not plan.heads[layer]] == sorted(gone)
+    assert [layer for layer in range(6) if not plan.neurons[layer]] == sorted(gone)
+    assert all(len(kept) in (0, HEADS) for kept in plan.heads)
+
+
+def test_not_every_layer_can_go() -> None:
+    scores = Scores(attn=(torch.ones(HEADS),) * 3, ffn=(torch.ones(NEURONS),) * 3)
+    with pytest.raises(ValueError, match=r"prune\.attn=0\.9 leaves 0 of 3"):
+        make_plan(scores, PruneRule(criterion="layer", attn=0.9, ffn=0.9))

@@ -7,6 +7,8 @@ groups, and one *consumer* Linear whose input columns form the same groups.
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
+
 Kind = Literal["attn", "ffn"]
 
 
@@ -21,6 +23,10 @@ class Port:
 
     path: str
     size: int
+
+    def sum_groups(self, per_feature: torch.Tensor) -> torch.Tensor:
+        """Return the sum over the features of each group, shape [count]."""
+        return per_feature.reshape(-1, self.size).sum(dim=1)
 
 
 @dataclass(frozen=True)

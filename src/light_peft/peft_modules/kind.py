@@ -1,6 +1,6 @@
 """What the package must know of a PEFT kind: how it is attached, seen, and cut."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -34,6 +34,12 @@ class PeftView(Protocol):
 
     def factors(self) -> tuple[nn.Parameter, nn.Parameter]:
         """Return A [R, I] and B [O, R]."""
+
+    def increment_OI(self, ranks: Sequence[int] | None = None) -> torch.Tensor | None:
+        """Return what the module, or these ranks of it, add to the weight of its Linear, in fp32.
+
+        None if what the module does is no sum of ranks added to that weight.
+        """
 
     def observe(self, sink: RatioSink, *, with_dropout: bool) -> Iterable[RemovableHandle]:
         """Call `sink` in each forward pass until the handles are removed."""

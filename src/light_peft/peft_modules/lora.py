@@ -7,6 +7,7 @@ stock peft loads what is saved. Shape suffixes: B batch, T tokens, I input, O ou
 
 import copy
 import re
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -41,6 +42,12 @@ class LoraView:
         """Return A [R, I] and B [O, R]."""
         a, b = self._layer.lora_A[NAME], self._layer.lora_B[NAME]
         return a.get_parameter("weight"), b.get_parameter("weight")
+
+    def increment_OI(self, ranks: Sequence[int] | None = None) -> torch.Tensor:
+        """Return (alpha / r) B A, in fp32, of all ranks or of these."""
+        a_RI, b_OR = (factor.detach().float() for factor in self.factors())
+        index = list(range(self.rank) if ranks is None else ranks)
+        return self._layer.scaling[NAME] * (b_OR[:, index] @ a_RI[index])
 
     def observe(self, sink: RatioSink, *, with_dropout: bool) -> tuple[RemovableHandle, ...]:
         """Give `sink` the increment that the forward pass computes anyway (or one without dropout)."""

@@ -1,11 +1,10 @@
 """The estimation phase's eyes: gather importance in the same steps that train PEFT and masks.
 
-Everything is kept as running sums on the device; nothing waits for it before the phase ends.
-Shape suffixes: B batch, T tokens, O output width.
+Shape suffixes: B batch, T tokens, O output width, R rank.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,41 +12,44 @@ import torch
 from torch import nn
 
 from light_peft.config import EstimateConfig
-from light_peft.peft_modules import PeftView
+from light_peft.pruning.averages import WindowMean
+from light_peft.pruning.criteria import Criterion, Subject
 from light_peft.pruning.masks import MaskSet
-from light_peft.pruning.scores import Scores, importance_ratio_BT, mask_importance, rank_importance_R
+from light_peft.pruning.scores import Scores, importance_ratio_BT, rank_importance_R
+from light_peft.training.optim import ParameterGroup
 
 
 class ImportanceRecorder:
-    """Watches a phase and averages the importance of PEFT modules and ranks over its last steps.
+    """Watches a phase and averages the importance of groups, PEFT modules and ranks over its last steps.
 
     A step's importance ratio is the mean over the tokens (padding left out) of all its forward
     passes, so gradient accumulation and recomputed activations change nothing; the score is the mean
     over the steps of the window (`reference`: the second half).
     """
 
-    def __init__(self, views: Mapping[str, PeftView], config: EstimateConfig, steps: int, device: torch.device) -> None:
-        self._views = dict(views)
-        self._config = config
-        self._first = math.floor(steps * (1 - config.window))
+    def __init__(self, subject: Subject, criterion: Criterion, config: EstimateConfig, steps: int) -> None:
+        """Watch `subject` for at most `steps` optimizer steps."""
+        self._subject, self._criterion, self._config = subject, criterion, config
+        settles = config.stop == "settled"
+        first = 0 if settles else math.floor(steps * (1 - config.window))
+        self.means = WindowMean(first, config.window, stretch=config.check_every if settles else None)
         self._step = 0
-        self._attention_mask_BT: torch.Tensor | None = None
-        modules = len(self._views)
+        self._tokens_BT: torch.Tensor | None = None
+        modules, device = len(subject.views), next(subject.model.parameters()).device
         self._ratio_sum = torch.zeros(modules, device=device)
         self._token_count = torch.zeros(modules, device=device)
-        self._ratios = torch.zeros(modules, dtype=torch.float64, device=_float64_device(device))
-        self._ranks = {name: torch.zeros(view.rank, device=device) for name, view in self._views.items()}
-        self._recorded = 0
 
     @property
-    def _active(self) -> bool:
-        return self._step >= self._first
+    def is_active(self) -> bool:
+        """Whether the current step counts."""
+        return self.means.counts(self._step)
 
     @contextmanager
     def watching(self, model: nn.Module) -> Iterator["ImportanceRecorder"]:
         """Hook into the forward passes of `model` inside the block."""
-        handles = [model.register_forward_pre_hook(self._see_batch, with_kwargs=True)]
-        for index, view in enumerate(self._views.values()):
+        handles: list[Any] = [model.register_forward_pre_hook(self._see_batch, with_kwargs=True)]
+        handles += self._criterion.hooks()
+        for index, view in enumerate(self._subject.views.values()):
             handles += view.observe(self._sink(index), with_dropout=self._config.ratio_dropout)
         try:
             yield self
@@ -56,45 +58,53 @@ class ImportanceRecorder:
                 handle.remove()
 
     def after_backward(self, step: int) -> None:
-        """Add the first-order Taylor importance of every rank."""
-        if not self._active:
-            return
-        for name, view in self._views.items():
+        """Add this step's importance: of ranks by first-order Taylor, of groups by the criterion."""
+        if self.means.counts(step):
+            assert self._tokens_BT is not None
+            groups = self._criterion.of_step(self._tokens_BT)
+            values = {f"group.{index}": value for index, value in enumerate(groups)}
+            values |= {f"rank.{name}": value for name, value in self._rank_importance()}
+            ratios = self._ratio_sum / self._token_count
+            self.means.add(step, values | {"ratio": ratios})
+        self._ratio_sum.zero_()
+        self._token_count.zero_()
+        self._subject.masks.forget_watched_gradients()
+
+    def after_step(self, step: int) -> None:
+        """Begin the next step."""
+        self._step = step + 1
+
+    def scores(self) -> Scores:
+        """Return all scores as they stand, after one step that counts or more."""
+        assert not self.means.is_empty
+        means = self.means.mean()
+        sites, views = self._subject.sites, self._subject.views
+        groups = [means[f"group.{index}"] for index in range(len(sites)) if f"group.{index}" in means]
+        importance = dict(zip(sites, self._criterion.importance(groups), strict=True))
+        return Scores(
+            attn=tuple(value.float() for site, value in importance.items() if site.kind == "attn"),
+            ffn=tuple(value.float() for site, value in importance.items() if site.kind == "ffn"),
+            modules=dict(zip(views, means["ratio"].tolist(), strict=True)),
+            ranks={name: means[f"rank.{name}"].float() for name in views},
+            masks=self._subject.masks.named(),
+        )
+
+    def _rank_importance(self) -> Iterator[tuple[str, torch.Tensor]]:
+        for name, view in self._subject.views.items():
             a_RI, b_OR = view.factors()
             assert a_RI.grad is not None
             assert b_OR.grad is not None
-            self._ranks[name] += rank_importance_R(a_RI, a_RI.grad, b_OR, b_OR.grad, self._config.rank_score)
-
-    def after_step(self, step: int) -> None:
-        """Close this step's importance ratio."""
-        if self._active:
-            ratios = torch.nan_to_num(self._ratio_sum / self._token_count, nan=0.0, posinf=0.0, neginf=0.0)
-            self._ratios += ratios.to(self._ratios)
-            self._ratio_sum.zero_()
-            self._token_count.zero_()
-            self._recorded += 1
-        self._step = step + 1
-
-    def scores(self, masks: MaskSet, compare: str) -> Scores:
-        """Return all scores of the phase."""
-        ratios = (self._ratios / max(self._recorded, 1)).tolist()
-        return Scores(
-            attn=tuple(mask_importance(mask, compare) for mask in masks.of("attn")),
-            ffn=tuple(mask_importance(mask, compare) for mask in masks.of("ffn")),
-            modules=dict(zip(self._views, ratios, strict=True)),
-            ranks={name: total / max(self._recorded, 1) for name, total in self._ranks.items()},
-            masks=masks.named(),
-        )
+            yield name, rank_importance_R(a_RI, a_RI.grad, b_OR, b_OR.grad, self._config.rank_score)
 
     def _see_batch(self, _: nn.Module, __: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._attention_mask_BT = kwargs["attention_mask"]
+        self._tokens_BT = kwargs["attention_mask"]
 
     def _sink(self, index: int) -> Any:
         def add(increment_BTO: torch.Tensor, base_norm_BT: torch.Tensor, scaling: float) -> None:
-            if not self._active or not torch.is_grad_enabled():
+            if not self.is_active or not torch.is_grad_enabled():
                 return
-            assert self._attention_mask_BT is not None
-            weights_BT = self._attention_mask_BT.to(base_norm_BT.dtype)
+            assert self._tokens_BT is not None
+            weights_BT = self._tokens_BT.to(base_norm_BT.dtype)
             ratio_BT = importance_ratio_BT(increment_BTO, base_norm_BT, scaling)
             self._ratio_sum[index] += (ratio_BT * weights_BT).sum()
             self._token_count[index] += weights_BT.sum()
@@ -102,6 +112,19 @@ class ImportanceRecorder:
         return add
 
 
-def _float64_device(device: torch.device) -> torch.device:
-    """MPS has no float64; there the running mean lies on the host."""
-    return torch.device("cpu") if device.type == "mps" else device
+def mask_groups(masks: MaskSet, learning_rate: float, config: EstimateConfig) -> list[ParameterGroup]:
+    """Return the masks with their own rates and no weight decay, if they are learned."""
+    if masks.use != "learned":
+        return []
+    neuron_factor = config.mask_lr_factor if config.ffn_mask_lr_factor is None else config.ffn_mask_lr_factor
+    return [
+        ParameterGroup(masks.of("attn"), learning_rate * config.mask_lr_factor),
+        ParameterGroup(masks.of("ffn"), learning_rate * neuron_factor),
+    ]
+
+
+def mask_penalty(masks: MaskSet, config: EstimateConfig) -> Callable[[], torch.Tensor] | None:
+    """Return l1_attn * sum|m| + l1_ffn * sum|m| as a function of the masks of the moment, if they are learned."""
+    if masks.use != "learned":
+        return None
+    return lambda: config.l1_attn * masks.l1("attn") + config.l1_ffn * masks.l1("ffn")

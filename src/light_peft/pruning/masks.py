@@ -7,7 +7,7 @@ that projection see the masked input too (Light-PEFT, section "masked early prun
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -16,20 +16,25 @@ from light_peft.model import Kind, Site
 
 PARAMETER = "group_mask"
 
+MaskUse = Literal["learned", "watched", "unused"]
+"""learned: an optimizer trains the masks; watched: they stay at 1 and have gradients; unused: there are none."""
+
 
 class MaskSet:
     """The masks of some sites of one model, each a parameter of its consumer, all 1 at the start.
 
     Attributes:
         masks: The parameter of each site, shape [site.count], fp32.
+        use: What the masks are for.
     """
 
-    def __init__(self, model: nn.Module, sites: Iterable[Site]) -> None:
-        """Put a mask in front of every site's consumer."""
+    def __init__(self, model: nn.Module, sites: Iterable[Site], use: MaskUse = "learned") -> None:
+        """Put a mask in front of every site's consumer, unless masks are unused."""
+        self.use = use
         self.masks: dict[Site, nn.Parameter] = {}
         self._consumers: list[nn.Module] = []
         self._hooks: list[Any] = []
-        for site in sites:
+        for site in sites if use != "unused" else ():
             consumer = model.get_submodule(site.consumer.path)
             assert PARAMETER not in consumer._parameters, f"{site.consumer.path} is masked already"
             device = next(consumer.parameters()).device
@@ -41,6 +46,18 @@ class MaskSet:
     def of(self, kind: Kind) -> list[nn.Parameter]:
         """Return the masks of one kind, in the order of the layers."""
         return [mask for site, mask in self.masks.items() if site.kind == kind]
+
+    def gradient(self, site: Site) -> torch.Tensor:
+        """Return dL/dm of a site's mask, shape [site.count]."""
+        gradient = self.masks[site].grad
+        assert gradient is not None, "no backward pass has been here"
+        return gradient
+
+    def forget_watched_gradients(self) -> None:
+        """Drop the gradients of masks that no optimizer clears."""
+        if self.use == "watched":
+            for mask in self.masks.values():
+                mask.grad = None
 
     def l1(self, kind: Kind) -> torch.Tensor:
         """Return sum|m| over all layers, a scalar with a gradient."""
@@ -68,9 +85,9 @@ class MaskSet:
 
 
 @contextmanager
-def masked(model: nn.Module, sites: Iterable[Site]) -> Iterator[MaskSet]:
+def masked(model: nn.Module, sites: Iterable[Site], use: MaskUse = "learned") -> Iterator[MaskSet]:
     """Mask `model` inside the block and leave it without masks afterwards."""
-    masks = MaskSet(model, sites)
+    masks = MaskSet(model, sites, use)
     try:
         yield masks
     finally:

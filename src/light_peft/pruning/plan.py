@@ -18,8 +18,12 @@ Kept = tuple[int, ...]
 
 @dataclass(frozen=True)
 class PruneRule:
-    """How much is cut and how the share is taken; the fields mean what `prune.*` means."""
+    """How much is cut and how the share is taken; the fields mean what `prune.*` means.
 
+    With `criterion="layer"` the shares are of whole layers, whose groups all have one score.
+    """
+
+    criterion: str = "mask"
     attn: float = 0.0
     ffn: float = 0.0
     peft_module: float = 0.0
@@ -63,6 +67,15 @@ class PruningPlan:
     def without(self, modules: set[str]) -> "PruningPlan":
         """Return the plan with these PEFT modules removed too."""
         return replace(self, ranks={name: kept for name, kept in self.ranks.items() if name not in modules})
+
+    def agreement(self, other: "PruningPlan") -> dict[str, float]:
+        """Return the Jaccard index of what two plans keep, of heads, neurons and ranks each, in [0, 1]."""
+        mine, theirs = self._kept_sets(), other._kept_sets()
+        return {name: len(kept & theirs[name]) / len(kept | theirs[name]) for name, kept in mine.items() if kept}
+
+    def _kept_sets(self) -> dict[str, set[tuple[Any, int]]]:
+        named = {"attn": enumerate(self.heads), "ffn": enumerate(self.neurons), "rank": self.ranks.items()}
+        return {kind: {(where, index) for where, kept in layers for index in kept} for kind, layers in named.items()}
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as plain JSON values."""
@@ -127,8 +140,11 @@ def make_plan(scores: Scores, rule: PruneRule) -> PruningPlan:
             no PEFT module would stay.
     """
     attn, ffn = [_float64(s) for s in scores.attn], [_float64(s) for s in scores.ffn]
-    heads = _keep_groups(attn, rule.attn, rule.attn_scope, rule, key="prune.attn")
-    neurons = _keep_groups(ffn, rule.ffn, rule.ffn_scope, rule, key="prune.ffn", block=rule.round_to)
+    if rule.criterion == "layer":
+        heads, neurons = _keep_layers(attn, rule.attn, "prune.attn"), _keep_layers(ffn, rule.ffn, "prune.ffn")
+    else:
+        heads = _keep_groups(attn, rule.attn, rule.attn_scope, rule, key="prune.attn")
+        neurons = _keep_groups(ffn, rule.ffn, rule.ffn_scope, rule, key="prune.ffn", block=rule.round_to)
     return PruningPlan(
         heads=heads,
         neurons=neurons,
@@ -160,6 +176,13 @@ def _keep_groups(
     if empty and not rule.allow_empty:
         raise ValueError(f"{key}={share:g} would leave layers {empty} empty; lower it or set prune.allow_empty=true")
     return tuple(kept)
+
+
+def _keep_layers(layers: list[np.ndarray], share: float, key: str) -> tuple[Kept, ...]:
+    """Keep all groups of the layers that score best; the number of layers is the nearest to the share."""
+    influence = np.array([layer.mean() for layer in layers])
+    kept = set(_best_blocks([influence], share, 1, at_least_one=True, key=key)[0])
+    return tuple(tuple(range(len(layer))) if index in kept else () for index, layer in enumerate(layers))
 
 
 def _above_quantile(vectors: list[np.ndarray], share: float) -> list[Kept]:

@@ -98,3 +98,13 @@ def rank_importance_R(
     else:
         importance_R = from_a_RI.abs().sum(dim=1) + from_b_OR.abs().sum(dim=0)
     return torch.nan_to_num(importance_R, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def lora_gradient_OI(
+    a_RI: torch.Tensor, a_grad_RI: torch.Tensor, b_OR: torch.Tensor, b_grad_OR: torch.Tensor
+) -> torch.Tensor:
+    """Return the change of B A under one unit step of gradient descent, an estimate of the weight's gradient.
+
+    gB A + B gA - gB gA (Zhang et al., LoRAPrune, arXiv 2305.18403, section 3).
+    """
+    return b_grad_OR @ a_RI + b_OR @ a_grad_RI - b_grad_OR @ a_grad_RI

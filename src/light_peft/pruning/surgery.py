@@ -35,8 +35,21 @@ def plan_cuts(backbone: Backbone, plan: PruningPlan, masks: Mapping[str, torch.T
     return cuts
 
 
-def cut_backbone(model: nn.Module, backbone: Backbone, plan: PruningPlan, cuts: dict[str, MatrixCut]) -> None:
+def cut_backbone(
+    model: nn.Module,
+    backbone: Backbone,
+    plan: PruningPlan,
+    cuts: Mapping[str, MatrixCut],
+    replaced: Mapping[str, torch.Tensor] = EMPTY,
+) -> None:
     """Cut a model that carries no PEFT, in place, one matrix at a time.
+
+    Args:
+        model: The foundation model, uncut.
+        backbone: Where its groups are.
+        plan: Which groups stay.
+        cuts: What stays of each Linear, from `plan_cuts`.
+        replaced: Weights and biases of the cut model by name that take the place of the cut ones.
 
     Raises:
         ValueError: If the model's widths are not the ones that the plan was made for.
@@ -46,10 +59,21 @@ def cut_backbone(model: nn.Module, backbone: Backbone, plan: PruningPlan, cuts: 
         linear = model.get_submodule(path)
         assert isinstance(linear, nn.Linear), f"{path} is not a plain Linear"
         cut_linear(linear, cut)
+    for name, tensor in replaced.items():
+        path, _, attribute = name.rpartition(".")
+        _replace(model.get_submodule(path), attribute, tensor)
     for site in backbone.sites:
         kept = plan.kept(site.kind, site.layer)
         if len(kept) < site.count:
             backbone.family.adjust(model, site, len(kept))
+
+
+def _replace(linear: nn.Module, name: str, tensor: torch.Tensor) -> None:
+    before = linear._parameters[name]
+    weight = linear.get_parameter("weight")
+    assert before is None or before.shape == tensor.shape, f"{name} has another shape"
+    parameter = nn.Parameter(tensor.to(weight.device).contiguous(), requires_grad=weight.requires_grad)
+    linear.register_parameter(name, parameter)
 
 
 def modules_on_empty_sites(backbone: Backbone, plan: PruningPlan) -> set[str]:

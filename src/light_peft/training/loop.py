@@ -12,12 +12,15 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from light_peft.data.batches import Batch
 from light_peft.meter import PhaseCost, count_step
+from light_peft.training.distill import task_loss
 
 CHECK_EVERY = 10
 """Optimizer steps between two looks at the loss, each of which waits for the device."""
 
-Batch = dict[str, torch.Tensor]
+Loss = Callable[[nn.Module, Batch], torch.Tensor]
+"""Runs the model on a batch and returns its loss, a scalar with a gradient."""
 OnProgress = Callable[[int, float], None]
 """Receives the optimizer steps done and the mean loss since the last call."""
 
@@ -41,7 +44,9 @@ class Phase:
         steps: Optimizer steps.
         accumulation: Forward passes per optimizer step.
         max_grad_norm: Clip over all trainables; 0 turns it off.
-        penalty: Added to the task loss, as a function of the current parameters.
+        loss: What is minimised; the model's own loss unless something else is wanted.
+        penalty: Added to the loss, as a function of the current parameters.
+        is_done: Asked after every step; the phase ends early where it says so.
     """
 
     name: str
@@ -50,7 +55,9 @@ class Phase:
     scheduler: LRScheduler
     accumulation: int = 1
     max_grad_norm: float = 1.0
+    loss: Loss = task_loss
     penalty: Callable[[], torch.Tensor] | None = None
+    is_done: Callable[[], bool] = lambda: False
 
 
 def run_phase(
@@ -63,7 +70,7 @@ def run_phase(
     observers: Sequence[Observer] = (),
     on_progress: OnProgress = lambda step, loss: None,
 ) -> None:
-    """Train `model` for `phase.steps` optimizer steps, passing over `loader` as often as needed.
+    """Train `model` for `phase.steps` optimizer steps at most, passing over `loader` as often as needed.
 
     Raises:
         ValueError: If the loss is not finite; phase and step are named.
@@ -94,6 +101,8 @@ def run_phase(
             on_progress(step + 1, watch.mean(step + 1))
         for observer in observers:
             observer.after_step(step)
+        if phase.is_done():
+            break
     cost.tokens = (cost.tokens or 0) + int(tokens)
 
 
@@ -111,7 +120,7 @@ def endless(loader: Iterable[Batch]) -> Iterator[Batch]:
 
 def _backward(phase: Phase, model: nn.Module, batch: Batch, accelerator: Accelerator) -> torch.Tensor:
     """Add this micro-batch's share of the gradient and return its share of the loss, without a gradient."""
-    loss: torch.Tensor = model(**batch).loss
+    loss = phase.loss(model, batch)
     if phase.penalty is not None:
         loss = loss + phase.penalty()
     loss = loss / phase.accumulation

@@ -1,0 +1,88 @@
+"""What a criterion is, and what it may look at."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from light_peft.config import PruneConfig
+from light_peft.model import Backbone, Site
+from light_peft.peft_modules import PeftView
+from light_peft.pruning.masks import MaskSet, MaskUse
+
+GroupScores = list[torch.Tensor]
+"""One vector [site.count] for each site, in the backbone's order."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What estimation looks at.
+
+    Attributes:
+        model: The foundation model with PEFT in place; the paths of `backbone` are valid on it.
+        backbone: Where the sites are.
+        views: The PEFT modules by path.
+        masks: The masks on the sites.
+        config: The `prune` settings.
+        seed: Seed of the run.
+    """
+
+    model: nn.Module
+    backbone: Backbone
+    views: Mapping[str, PeftView]
+    masks: MaskSet
+    config: PruneConfig
+    seed: int
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """All sites, in the order of every list of scores."""
+        return self.backbone.sites
+
+    def base_linear(self, path: str) -> nn.Module:
+        """Return the foundation model's own Linear at `path`, without the PEFT around it."""
+        layer = self.model.get_submodule(path)
+        base = getattr(layer, "base_layer", layer)
+        assert isinstance(base, nn.Module)
+        return base
+
+
+class Criterion(ABC):
+    """Gives every head and neuron its importance; larger stays longer.
+
+    What a step measures is averaged over the window of the estimation phase, what needs no step is
+    given at the end.
+
+    Attributes:
+        mask_use: What the criterion needs the masks for.
+    """
+
+    mask_use: ClassVar[MaskUse] = "unused"
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+
+    @classmethod
+    def refusals(cls, views: Mapping[str, PeftView], backbone: Backbone) -> Iterator[str]:
+        """Say what is missing in this model for the criterion to work."""
+        yield from ()
+
+    def hooks(self) -> list[RemovableHandle]:
+        """Watch the forward passes until the handles are removed."""
+        return []
+
+    def of_step(self, tokens_BT: torch.Tensor) -> GroupScores:
+        """Return what this optimizer step says, gradients at hand; empty if steps say nothing.
+
+        Args:
+            tokens_BT: Which tokens of the step's last batch are none of padding, 1 or 0.
+        """
+        return []
+
+    @abstractmethod
+    def importance(self, means: GroupScores) -> GroupScores:
+        """Return the importance, from the means of `of_step` over the window."""

@@ -1,0 +1,94 @@
+"""What enters the consumers: running means and second moments of the groups' outputs.
+
+Shape suffixes: B batch, T tokens, N tokens that count, I input width of a consumer.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from light_peft.pruning.criteria import Subject
+
+
+@dataclass
+class Moments:
+    """Sums over tokens of the input x of one consumer, before its mask.
+
+    Attributes:
+        count: Number of tokens, a scalar on the device.
+        sum_I: Sum of x.
+        squares_II: Sum of x x^T; None if not asked for.
+    """
+
+    count: torch.Tensor
+    sum_I: torch.Tensor
+    squares_II: torch.Tensor | None
+
+    def mean_I(self) -> torch.Tensor:
+        """Return the mean of x."""
+        return self.sum_I / self.count
+
+    def second_II(self, *, centered: bool) -> torch.Tensor:
+        """Return the mean of x x^T, or the covariance."""
+        assert self.squares_II is not None
+        second_II = self.squares_II / self.count
+        return second_II - torch.outer(self.mean_I(), self.mean_I()) if centered else second_II
+
+
+class ConsumerMoments:
+    """Gathers the moments of every consumer in the steps that count, padding left out.
+
+    Attributes:
+        moments: By the path of the consumer; filled by the first step that counts.
+    """
+
+    def __init__(self, subject: Subject, *, second: bool, counts: Callable[[], bool]) -> None:
+        """Gather second moments too if `second`; `counts` says whether the current step does."""
+        self.moments: dict[str, Moments] = {}
+        self._subject, self._second, self._counts = subject, second, counts
+        self._tokens_BT: torch.Tensor | None = None
+
+    @contextmanager
+    def watching(self, model: nn.Module, wanted: bool = True) -> Iterator["ConsumerMoments"]:
+        """Hook into the forward passes of `model` inside the block, in front of the masks, if it is wanted."""
+        handles: list[Any] = [model.register_forward_pre_hook(self._see_batch, with_kwargs=True)]
+        for site in self._subject.sites if wanted else ():
+            consumer = self._subject.model.get_submodule(site.consumer.path)
+            handles.append(consumer.register_forward_pre_hook(self._sink(site.consumer.path), prepend=True))
+        try:
+            yield self
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _see_batch(self, _: nn.Module, __: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._tokens_BT = kwargs["attention_mask"]
+
+    def _sink(self, path: str) -> Any:
+        @torch.no_grad()
+        def add(_: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+            if self._counts() and self._is_training:
+                self._add(path, args[0])
+
+        return add
+
+    @property
+    def _is_training(self) -> bool:
+        return self._subject.model.training
+
+    def _add(self, path: str, hidden_BTI: torch.Tensor) -> None:
+        assert self._tokens_BT is not None
+        x_NI = hidden_BTI[self._tokens_BT.bool()].float()
+        width, device = x_NI.shape[-1], x_NI.device
+        if path not in self.moments:
+            squares_II = torch.zeros(width, width, device=device) if self._second else None
+            self.moments[path] = Moments(torch.zeros((), device=device), torch.zeros(width, device=device), squares_II)
+        found = self.moments[path]
+        found.count += len(x_NI)
+        found.sum_I += x_NI.sum(dim=0)
+        if found.squares_II is not None:
+            found.squares_II.addmm_(x_NI.T, x_NI)

@@ -1,0 +1,56 @@
+"""Whether the decision still changes: what would be kept, compared from check to check."""
+
+from collections.abc import Callable
+from typing import Any
+
+from light_peft.config import EstimateConfig
+from light_peft.pruning.estimate import ImportanceRecorder
+from light_peft.pruning.plan import PruningPlan
+from light_peft.pruning.scores import Scores
+
+
+class Settlement:
+    """Makes a plan at every check and notes how far it agrees with the one before.
+
+    Attributes:
+        history: For each check but the first, the step and the agreement (Jaccard) of heads, neurons and
+            ranks with the check before.
+    """
+
+    def __init__(
+        self, recorder: ImportanceRecorder, decide: Callable[[Scores], PruningPlan], config: EstimateConfig
+    ) -> None:
+        self.history: list[dict[str, Any]] = []
+        self._recorder, self._decide, self._config = recorder, decide, config
+        self._before: PruningPlan | None = None
+        self._agreed = 0
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the phase may end: as many checks in a row as asked for agreed within the tolerance."""
+        return self._config.stop == "settled" and self._agreed >= self._config.patience
+
+    def after_backward(self, step: int) -> None:
+        """Look at nothing."""
+
+    def after_step(self, step: int) -> None:
+        """Check, if it is time and something has been measured."""
+        done = step + 1
+        if done % self._config.check_every or self._recorder.means.is_empty:
+            return
+        plan, before = self._plan(), self._before
+        self._before = plan
+        if plan is None or before is None:
+            self._agreed = 0
+            return
+        agreement = plan.agreement(before)
+        self.history.append({"phase": "estimate", "step": done, "agreement": agreement})
+        agrees = min(agreement.values(), default=1.0) >= self._config.tolerance
+        self._agreed = self._agreed + 1 if agrees else 0
+
+    def _plan(self) -> PruningPlan | None:
+        """Return the plan of this moment; None where the scores so far would empty a layer."""
+        try:
+            return self._decide(self._recorder.scores())
+        except ValueError:
+            return None
