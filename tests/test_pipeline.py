@@ -112,7 +112,13 @@ def comparable(record: dict[str, Any]) -> dict[str, Any]:
     return strip(record)
 
 
-@pytest.mark.parametrize("overrides", [[], ["save.model=false"], ["peft=full"], ["model=tiny_roberta"]])
+RECOVERED = ["prune.refit=true", "prune.compensate_bias=true", "prune.merge_cut_peft=true"]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [[], ["save.model=false"], ["peft=full"], ["model=tiny_roberta"], RECOVERED, [*RECOVERED, "save.model=false"]],
+)
 def test_a_new_process_loads_the_same_logits_to_the_bit(tmp_path: Path, overrides: list[str]) -> None:
     folder = tmp_path / "run"
     config = configure(f"run_dir={folder}", *overrides)
@@ -194,3 +200,42 @@ def test_folded_masks_keep_the_function_of_the_masked_model(tmp_path: Path) -> N
         patch.setattr("light_peft.pipeline.Run", Watched)
         finish(tmp_path / "run", *shares, "prune.fold_masks=true", "save.model=false")
     torch.testing.assert_close(seen[0], seen[1], atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("criterion", ["taylor", "lora_gradient", "layer"])
+def test_a_criterion_is_an_override(tmp_path: Path, criterion: str) -> None:
+    shares = ["prune.attn=0.5", "prune.ffn=0.5"]
+    record = finish(tmp_path / "run", f"prune.criterion={criterion}", *shares, "save.model=false")
+    kept = record["plan"]["heads"], record["plan"]["ffn"]
+    assert sum(kept[0]) == 4
+    assert sum(kept[1]) == 64
+    if criterion == "layer":
+        assert kept in (([4, 0], [64, 0]), ([0, 4], [0, 64]))
+
+
+def test_the_teacher_is_the_model_before_the_cut(tmp_path: Path) -> None:
+    seen: dict[str, torch.Tensor] = {}
+
+    class Watched(Run):
+        def teach(self) -> None:
+            super().teach()
+            row = self.train_set[0]
+            inputs = {name: torch.tensor([value]) for name, value in row.items() if name not in ("labels", "teacher")}
+            output = self.model.eval()(**inputs).logits
+            seen.update(noted=torch.tensor([row["teacher"]]), expected=output.detach())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("light_peft.pipeline.Run", Watched)
+        record = finish(tmp_path / "run", "train.distill=0.5", "save.model=false")
+    torch.testing.assert_close(seen["noted"], seen["expected"], atol=1e-5, rtol=0)
+    assert record["status"] == "finished"
+
+
+def test_estimation_that_has_settled_stops_and_says_so(tmp_path: Path) -> None:
+    settings = ["prune.criterion=magnitude", "prune.peft_rank=0", "prune.peft_module=0"]
+    settled = ["estimate.stop=settled", "estimate.steps=50", "estimate.check_every=2", "estimate.patience=2"]
+    record = finish(tmp_path / "run", *settings, *settled, "save.model=false")
+    assert record["phases"]["estimate"]["steps"] == 6, "checks after 2, 4 and 6 steps; magnitudes never change"
+    checks = [entry for entry in record["history"] if "agreement" in entry]
+    assert [entry["step"] for entry in checks] == [4, 6]
+    assert checks[-1]["agreement"] == {"attn": 1.0, "ffn": 1.0, "rank": 1.0}

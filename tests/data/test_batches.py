@@ -10,9 +10,10 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
-from transformers import PreTrainedTokenizerFast
+from torch.utils.data import DataLoader
+from transformers import DataCollatorWithPadding, PreTrainedTokenizerFast
 
-from light_peft.data.batches import Batch, eval_loader, train_loader
+from light_peft.data.batches import ROW, Batch, eval_loader, train_loader
 from light_peft.data.text import encode
 
 VOCABULARY = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3} | {f"w{i}": i + 4 for i in range(300)}
@@ -95,7 +96,7 @@ def test_dynamic_batches_have_similar_lengths_and_the_longest_comes_first(
     encoded: Dataset, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     grouped = list(train_loader(encoded, tokenizer, **SIZES, seed=1))
-    plain = list(eval_loader(encoded, tokenizer, **SIZES))
+    ungrouped = DataLoader(encoded, batch_size=8, collate_fn=DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8))
     assert all(batch["input_ids"].shape[1] % 8 == 0 for batch in grouped)
     assert grouped[0]["input_ids"].shape[1] == 40
     assert [len(batch["labels"]) for batch in grouped] == [8] * 25 + [5]
@@ -103,7 +104,8 @@ def test_dynamic_batches_have_similar_lengths_and_the_longest_comes_first(
     def padding(batches: list[Batch]) -> int:
         return sum(int((batch["attention_mask"] == 0).sum()) for batch in batches)
 
-    assert padding(grouped) < 0.7 * padding(plain)
+    assert padding(grouped) < 0.7 * padding(list(ungrouped))
+    assert padding(list(eval_loader(encoded, tokenizer, **SIZES))) < 0.7 * padding(list(ungrouped))
 
 
 def test_max_length_pads_every_batch_alike(encoded: Dataset, tokenizer: PreTrainedTokenizerFast) -> None:
@@ -112,9 +114,15 @@ def test_max_length_pads_every_batch_alike(encoded: Dataset, tokenizer: PreTrain
         assert batch["input_ids"].shape[1] == 40
 
 
-def test_evaluation_is_in_order(encoded: Dataset, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_evaluation_sees_each_example_once_and_knows_its_number(
+    encoded: Dataset, tokenizer: PreTrainedTokenizerFast
+) -> None:
     loader = eval_loader(encoded, tokenizer, **SIZES)
-    assert order(loader) == order(loader) == list(range(205))
+    assert order(loader) == order(loader)
+    assert order(loader) == [int(row) for batch in loader for row in batch[ROW]]
+    assert sorted(order(loader)) == list(range(205))
+    unsorted = eval_loader(encoded, tokenizer, **(SIZES | {"padding": "max_length"}))
+    assert order(unsorted) == list(range(205))
 
 
 def test_unknown_padding(encoded: Dataset, tokenizer: PreTrainedTokenizerFast) -> None:

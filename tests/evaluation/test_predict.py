@@ -56,6 +56,15 @@ def task(**values: object) -> TaskConfig:
     )
 
 
+def test_numbered_examples_come_back_in_order(accelerator: Accelerator) -> None:
+    numbers, rows = [5, 2, 9, 4, 7], [3, 0, 4, 2, 1]
+    batches = loader(numbers, numbers)
+    for index, batch in enumerate(batches):
+        batch["row"] = torch.tensor(rows[3 * index : 3 * index + 3])
+    _, labels = predict(Echo(), batches, accelerator, cost=PhaseCost())
+    assert labels.tolist() == [2, 7, 4, 5, 9]
+
+
 def test_outputs_are_fp32_and_in_order(accelerator: Accelerator) -> None:
     numbers, cost = [5, 2, 9, 4, 7, 0, 3], PhaseCost()
     outputs, labels = predict(Echo(), loader(numbers, list(range(7))), accelerator, cost=cost)

@@ -1,6 +1,6 @@
 """From encoded examples to batches."""
 
-from collections.abc import Callable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from typing import Any
 
 import datasets
@@ -14,6 +14,8 @@ PADDINGS = ("dynamic", "max_length")
 PAD_TO_MULTIPLE_OF = 8
 
 Batch = dict[str, torch.Tensor]
+ROW = "row"
+"""Column of a batch that holds the number of each example [B], for evaluation only."""
 
 
 class EpochSampler(Sampler[int]):
@@ -69,16 +71,22 @@ def train_loader(
 def eval_loader(
     dataset: datasets.Dataset, tokenizer: PreTrainedTokenizerBase, *, batch_size: int, padding: str, max_length: int
 ) -> DataLoader[Batch]:
-    """Return all encoded examples in batches, in their order; the last batch may be smaller.
+    """Return all encoded examples in batches, each with its number in the column `ROW`; the last may be smaller.
+
+    Dynamic padding puts examples of similar length together, the longest first, so that hardly any padding
+    is computed; the numbers lead back to the order of the examples.
 
     Raises:
         ValueError: `padding` is unknown.
     """
-    return _loader(dataset, _collator(tokenizer, padding, max_length), batch_size=batch_size, sampler=None)
+    numbered = dataset.add_column(ROW, range(len(dataset)))
+    lengths = np.array([len(ids) for ids in dataset["input_ids"][:]])
+    order = np.argsort(-lengths, kind="stable") if padding == "dynamic" else np.arange(len(dataset))
+    return _loader(numbered, _collator(tokenizer, padding, max_length), batch_size=batch_size, sampler=order.tolist())
 
 
 def _loader(
-    dataset: Sized, collate: Callable[[list[dict[str, Any]]], Batch], *, batch_size: int, sampler: Sampler[int] | None
+    dataset: Sized, collate: Callable[[list[dict[str, Any]]], Batch], *, batch_size: int, sampler: Iterable[int]
 ) -> DataLoader[Batch]:
     """Return the loader; its own generator keeps it from drawing on the global random state."""
     return DataLoader(

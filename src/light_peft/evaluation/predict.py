@@ -8,6 +8,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from light_peft.config import TaskConfig
+from light_peft.data.batches import ROW
 from light_peft.evaluation.metrics import compute_metrics
 from light_peft.meter import PhaseCost, count_step
 
@@ -18,24 +19,26 @@ Loader = Iterable[dict[str, torch.Tensor]]
 def predict(
     model: nn.Module, loader: Loader, accelerator: Accelerator, *, cost: PhaseCost
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the model's outputs [N, classes] in fp32 and the labels [N], in the loader's order.
+    """Return the model's outputs [N, classes] in fp32 and the labels [N], in the order of the examples.
 
-    The model's mode (training or not) is as before.
+    A loader that gives no column `ROW` is taken to be in that order. The model's mode (training or not) is as before.
     """
     was_training = model.training
     model.eval()
-    outputs, labels = [], []
+    found: list[tuple[torch.Tensor, ...]] = []
     tokens = torch.zeros((), dtype=torch.long, device=accelerator.device)
     for batch in loader:
+        inputs = {name: value for name, value in batch.items() if name not in ("labels", ROW)}
         with count_step(cost, [(batch["input_ids"].shape[0], batch["input_ids"].shape[1])]):
-            logits = model(**{name: value for name, value in batch.items() if name != "labels"}).logits
+            logits = model(**inputs).logits
         tokens += batch["attention_mask"].sum()
-        gathered, references = accelerator.gather_for_metrics((logits.float(), batch["labels"]))
-        outputs.append(gathered)
-        labels.append(references)
+        rows = batch.get(ROW, torch.zeros_like(batch["labels"], dtype=torch.long))
+        found.append(accelerator.gather_for_metrics((logits.float(), batch["labels"], rows)))
     model.train(was_training)
     cost.tokens = (cost.tokens or 0) + int(tokens)
-    return torch.cat(outputs).cpu().numpy(), torch.cat(labels).cpu().numpy()
+    outputs, labels, numbers = (torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True))
+    order = np.argsort(numbers, kind="stable")
+    return outputs[order], labels[order]
 
 
 def score(task: TaskConfig, outputs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
