@@ -84,6 +84,9 @@ class ModelConfig:
     """Expected checksum of the package's model.safetensors."""
     random: dict[str, Any] = field(default_factory=dict)
     """Configuration values of a randomly initialised model (for tests); empty loads weights."""
+    config: dict[str, Any] = field(default_factory=dict)
+    """Values that replace those of the model's own configuration, such as hidden_dropout_prob; a wrong name is
+    refused."""
     tokenizer_package: str | None = None
     """Python package that carries the tokenizer of a randomly initialised model."""
 

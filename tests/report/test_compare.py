@@ -9,16 +9,25 @@ from light_peft.report.__main__ import main
 from light_peft.report.compare import markdown, read_records, settings_of, spread
 
 
-def write_run(folder: Path, *, seed: int, method: str, score: float, seconds: float, status: str = "finished") -> None:
+def write_run(
+    folder: Path,
+    *,
+    seed: int,
+    method: str,
+    score: float,
+    seconds: float,
+    status: str = "finished",
+    criterion: str = "mask",
+) -> None:
     folder.mkdir(parents=True)
-    prune = {"method": method, "attn": 1 / 3, "ffn": 0.4, "peft_module": 0.75, "peft_rank": 0.5}
+    prune = {"method": method, "criterion": criterion, "attn": 1 / 3, "ffn": 0.4, "peft_module": 0.75, "peft_rank": 0.5}
     after = 1000 if method == "none" else 600
     RunRecord(
         status=status,
         task="rte",
         peft="lora",
         seed=seed,
-        config={"prune": prune},
+        config={"prune": prune, "seed": seed},
         primary_metric="accuracy",
         score=score,
         parameters={
@@ -51,6 +60,13 @@ def test_ratios_are_paired_by_seed_and_failed_runs_left_out(sweep: Path) -> None
     assert "60.0 ± 0.0 %" in row
     assert "1.75 ± 0.35x" in row, "step speed-up: 10/5 and 9/6"
     assert "0.58 ± 0.12x" in row, "whole run: 5/10 and 6/9"
+
+
+def test_a_setting_is_named_by_what_differs(sweep: Path) -> None:
+    write_run(sweep / "5", seed=1, method="light_peft", score=0.7, seconds=5.0, criterion="random")
+    names = [setting.name for setting in settings_of(read_records([sweep]))]
+    cut = "lora, cut attn 0.333, ffn 0.4, peft_module 0.75, peft_rank 0.5"
+    assert names == ["plain lora", f"{cut}, prune.criterion=mask", f"{cut}, prune.criterion=random"]
 
 
 def test_one_value_has_no_spread() -> None:

@@ -39,7 +39,7 @@ def load_foundation(config: ModelConfig, task: TaskConfig) -> Foundation:
     Raises:
         ValueError: If the weights cannot be had or are not the expected ones.
     """
-    head = head_settings(task)
+    head = head_settings(task) | dict(config.config)
     if config.random:
         model_config = AutoConfig.for_model(**config.random, **head)
         tokenizer = AutoTokenizer.from_pretrained(_package_folder(config.tokenizer_package, needed_by=config.name))

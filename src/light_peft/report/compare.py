@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from light_peft.artifacts import RECORD, RunRecord
 
@@ -43,11 +44,21 @@ def read_records(folders: Iterable[Path]) -> list[RunRecord]:
 
 
 def settings_of(records: Sequence[RunRecord]) -> list[Setting]:
-    """Return the records grouped by task and setting; the baseline of a task comes first."""
-    groups: dict[tuple[str, str], list[RunRecord]] = {}
+    """Return the records grouped by task and setting; the baseline of a task comes first.
+
+    A setting's name gives what was cut and, of all else, what differs between runs of the same name.
+    """
+    families: dict[tuple[str, str], list[RunRecord]] = {}
     for record in records:
-        groups.setdefault((record.task, setting_name(record)), []).append(record)
-    settings = [Setting(task, name, tuple(group)) for (task, name), group in groups.items()]
+        families.setdefault((record.task, setting_name(record)), []).append(record)
+    settings = []
+    for (task, name), family in families.items():
+        groups: dict[str, list[RunRecord]] = {}
+        differing = differing_keys(family)
+        for record in family:
+            values = flat(record.config)
+            groups.setdefault(", ".join([name, *(f"{key}={values.get(key)}" for key in differing)]), []).append(record)
+        settings += [Setting(task, full_name, tuple(group)) for full_name, group in groups.items()]
     return sorted(settings, key=lambda setting: (setting.task, not setting.is_baseline, setting.name))
 
 
@@ -60,10 +71,27 @@ def setting_name(record: RunRecord) -> str:
     return f"{record.peft}, cut {', '.join(shares)}"
 
 
+def differing_keys(records: Sequence[RunRecord]) -> list[str]:
+    """Return the settings, seed and place left out, that are not the same in all of these runs."""
+    seen: dict[str, set[str]] = {}
+    for record in records:
+        for key, value in flat(record.config).items():
+            seen.setdefault(key, set()).add(repr(value))
+    return sorted(key for key, values in seen.items() if len(values) > 1 and key not in ("seed", "run_dir"))
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested values by dotted key."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return found
+
+
 def markdown(settings: Sequence[Setting]) -> str:
     """Return the comparison as a Markdown table: mean ± standard deviation over seeds, ratios paired by seed."""
     rows = [HEADER, ("---",) * len(HEADER)]
-    baselines = {setting.task: setting for setting in settings if setting.is_baseline}
+    baselines = {setting.task: setting for setting in reversed(settings) if setting.is_baseline}
     rows += [_row(setting, baselines.get(setting.task)) for setting in settings]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
