@@ -80,5 +80,5 @@ def test_examples_longer_than_the_positions_are_refused() -> None:
 def test_an_unknown_architecture_names_the_known_ones() -> None:
     model = tiny_model("bert")
     model.config.model_type = "mamba"
-    with pytest.raises(ValueError, match=r"architecture 'mamba' is not supported; known: \['bert', 'roberta'\]"):
+    with pytest.raises(ValueError, match=r"architecture 'mamba' is not supported; known: .*'bert', .*'roberta'"):
         describe(model)
