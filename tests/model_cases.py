@@ -1,17 +1,10 @@
-"""Small models for the contract tests: a new family adds one line to `TINY`."""
+"""Small models for the contract tests: a new family, or a variant of one, adds one line to `TINY`."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import (
-    AutoModelForSequenceClassification,
-    BertConfig,
-    PretrainedConfig,
-    PreTrainedModel,
-    RobertaConfig,
-)
+from transformers import AutoConfig, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 
 from light_peft.config import PeftConfig
 from light_peft.model import Backbone, describe
@@ -27,21 +20,49 @@ SIZES: dict[str, Any] = {
     "pad_token_id": 0,
     "initializer_range": 0.3,
 }
-TINY: dict[str, Callable[[], PretrainedConfig]] = {
-    "bert": lambda: BertConfig(**SIZES),
-    "roberta": lambda: RobertaConfig(**SIZES, type_vocab_size=1),
+GROUPED: dict[str, Any] = {**SIZES, "num_key_value_heads": 2}
+TINY: dict[str, dict[str, Any]] = {
+    "bert": SIZES,
+    "deberta-v2": SIZES
+    | {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "max_relative_positions": 8, "conv_kernel_size": 3},
+    "deberta-v2 shared": SIZES
+    | {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_buckets": 6, "share_att_key": True}
+    | {"norm_rel_ebd": "layer_norm", "position_biased_input": False, "type_vocab_size": 0},
+    "distilbert": SIZES | {"hidden_dim": 40},
+    "electra": SIZES | {"embedding_size": 16},
+    "gemma": GROUPED | {"head_dim": 8},
+    "gemma2": GROUPED | {"head_dim": 8, "sliding_window": 6},
+    "gemma3_text": GROUPED | {"head_dim": 8, "sliding_window": 6, "layer_types": ["sliding_attention"] * 3},
+    "gpt2": SIZES | {"n_inner": 40},
+    "gpt_neox": SIZES | {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.34}},
+    "llama": GROUPED,
+    "llama ungrouped": SIZES | {"attention_bias": True, "mlp_bias": True},
+    "mistral": GROUPED | {"sliding_window": 6},
+    "opt": SIZES | {"ffn_dim": 40, "word_embed_proj_dim": 24},
+    "opt post-norm": SIZES | {"ffn_dim": 40, "word_embed_proj_dim": 16, "do_layer_norm_before": False},
+    "qwen2": GROUPED,
+    "qwen3": GROUPED | {"head_dim": 8},
+    "roberta": SIZES | {"type_vocab_size": 1},
 }
+"""What is asked of each model's configuration; the name begins with its `model_type`."""
 TARGETS = ["query", "key", "value", "attn_output", "intermediate", "output"]
 
 
+def tiny_config(family: str) -> PretrainedConfig:
+    """Return the configuration of a three-layer model whose heads and neurons are few."""
+    return AutoConfig.for_model(family.split()[0], **TINY[family])
+
+
 def tiny_model(family: str, seed: int = 0) -> PreTrainedModel:
-    """Return a three-layer task model with random weights, biases included, in eval mode."""
+    """Return a three-layer task model with random weights, biases and norms included, in eval mode."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = AutoModelForSequenceClassification.from_config(TINY[family]())
+        model = AutoModelForSequenceClassification.from_config(tiny_config(family))
         for name, parameter in model.named_parameters():
             if name.endswith("bias"):
                 nn.init.normal_(parameter, std=0.2)
+            elif parameter.ndim == 1:
+                nn.init.normal_(parameter, mean=1.0, std=0.2)
     return model.eval()
 
 

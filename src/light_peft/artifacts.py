@@ -169,9 +169,20 @@ def read_json(path: Path) -> Any:
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
-    """Write named tensors as safetensors; tensors that share memory are written each on its own."""
+    """Write named tensors as safetensors; tensors that share memory are written each on its own.
+
+    Only those, and views, are copied for it: a whole model is never there twice.
+    """
+    owners: set[int] = set()
+    own: dict[str, torch.Tensor] = {}
+    for name, tensor in tensors.items():
+        on_host = tensor.detach().cpu().contiguous()
+        storage = on_host.untyped_storage()
+        alone = storage.nbytes() == on_host.nbytes and storage.data_ptr() not in owners
+        own[name] = on_host if alone else on_host.clone()
+        owners.add(own[name].untyped_storage().data_ptr())
     with whole_file(path) as temporary:
-        save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}, temporary)
+        save_file(own, temporary)
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:

@@ -87,6 +87,8 @@ class ModelConfig:
     config: dict[str, Any] = field(default_factory=dict)
     """Values that replace those of the model's own configuration, such as hidden_dropout_prob; a wrong name is
     refused."""
+    dtype: str = "fp32"
+    """auto | fp32 | bf16 | fp16: precision of the frozen weights; PEFT and head stay fp32. auto: as they are stored."""
     tokenizer_package: str | None = None
     """Python package that carries the tokenizer of a randomly initialised model."""
 
@@ -249,7 +251,7 @@ class RuntimeConfig:
     """The machine."""
 
     precision: str = "auto"
-    """auto | fp32 | bf16 | fp16 (autocast; weights stay fp32). auto: bf16 where the hardware has it, else fp32."""
+    """auto | fp32 | bf16 | fp16 (autocast; for weights see model.dtype). auto: bf16 where the hardware has it."""
     device: str = "auto"
     """auto | cpu | cuda | mps."""
     threads: int | None = None

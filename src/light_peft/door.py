@@ -5,6 +5,7 @@ Exit codes: 0 finished; 2 something was wrong with what was asked for (one messa
 """
 
 import difflib
+import itertools
 import os
 import re
 import secrets
@@ -28,6 +29,7 @@ USER_ERRORS = (ValueError, HydraException, OmegaConfBaseException)
 FAILURES: list[str] = []
 """What went wrong in the jobs of this process."""
 
+MODEL = "model="
 UNKNOWN_KEY = re.compile(r"Could not override '([^']+)'")
 UNKNOWN_OPTION = re.compile(r"Could not find '([^'/]+)/([^']+)'")
 
@@ -42,6 +44,35 @@ def register() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     ConfigStore.instance().store(name="schema", node=Config)
     OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(3), use_cache=True, replace=True)
+
+
+def with_model_folders(words: list[str]) -> list[str]:
+    """Return the command line with each folder in `model=FOLDER` replaced by the name of a choice made of it.
+
+    A folder is one with a config.json; in a sweep's list each is looked at by itself. The choice has the
+    folder's name, with a number where that is taken, and its path; what is no folder stays as it is.
+    """
+    names: dict[str, str] = {}
+    return [_without_folders(word, names) if word.startswith(MODEL) else word for word in words]
+
+
+def _without_folders(word: str, names: dict[str, str]) -> str:
+    values = word.removeprefix(MODEL).split(",")
+    return MODEL + ",".join(_choice_of(value, names) for value in values)
+
+
+def _choice_of(value: str, names: dict[str, str]) -> str:
+    """Return the name of the choice for `value`; `names` holds those made before, by folder."""
+    folder, taken = Path(value).expanduser(), {*_options("model"), *names.values()}
+    if value in _options("model") or not (folder / "config.json").is_file():
+        return value
+    if value not in names:
+        base = re.sub(r"[^A-Za-z0-9_.-]+", "_", folder.resolve().name)
+        numbered = (f"{base}_{number}" for number in itertools.count(2))
+        names[value] = next(name for name in itertools.chain([base], numbered) if name not in taken)
+        node = {"name": folder.resolve().name, "path": str(folder)}
+        ConfigStore.instance().store(group="model", name=names[value], node=node)
+    return names[value]
 
 
 def run_composed(composed: DictConfig) -> float | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from accelerate import init_empty_weights
 from peft import LoraModel, PeftModel
 from torch import nn
 from transformers import (
@@ -25,6 +26,7 @@ from light_peft.artifacts import RunRecord
 from light_peft.config import Config, config_from_dict
 from light_peft.model import Backbone, describe
 from light_peft.model.load import load_foundation
+from light_peft.model.precision import head_in_fp32
 from light_peft.peft_modules import peft_kind
 from light_peft.pruning.plan import PruningPlan
 from light_peft.pruning.scores import Scores
@@ -177,14 +179,16 @@ def consumer_biases(backbone: Backbone) -> list[str]:
 
 
 def _load_saved(folder: Path, plan: PruningPlan) -> PreTrainedModel:
-    with torch.random.fork_rng():
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    """Build and cut the model without memory for its weights, then give it the saved ones."""
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    with torch.random.fork_rng(), init_empty_weights(include_buffers=False):
         model = AutoModelForSequenceClassification.from_config(config)
     backbone = describe(model)
     tensors = artifacts.read_tensors(folder / WEIGHTS)
     biases = {name: tensors[name] for name in consumer_biases(backbone) if name in tensors}
     cut_backbone(model, backbone, plan, plan_cuts(backbone, plan), biases)
-    model.load_state_dict(tensors)
+    model.load_state_dict(tensors, assign=True)
+    head_in_fp32(model, backbone.head_modules)
     return model.eval()
 
 

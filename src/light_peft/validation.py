@@ -10,6 +10,7 @@ from light_peft.config import Config
 CHOICES = {
     "task.formulation": ("classification", "regression"),
     "task.official.malformed": ("error", "skip"),
+    "model.dtype": ("auto", "fp32", "bf16", "fp16"),
     "prune.method": ("light_peft", "none"),
     "prune.attn_scope": ("layer", "global"),
     "prune.ffn_scope": ("layer", "global"),
@@ -109,6 +110,8 @@ def _contradictions(config: Config) -> Iterator[str]:
         yield f"{shares}: prune.criterion=layer cuts whole layers, so the shares must be equal"
     if config.peft.kind == "lora" and not config.peft.targets:
         yield "peft.targets=[]: name at least one projection"
+    if config.peft.kind == "full" and config.model.dtype != "fp32":
+        yield f"model.dtype={config.model.dtype}: peft=full trains every weight and needs model.dtype=fp32"
     if data.source == "hub" and data.dir is not None:
         yield f"data.source=hub contradicts data.dir={data.dir}; leave one of them away"
     if data.dir is not None and not Path(data.dir).is_dir():

@@ -17,14 +17,15 @@ class Backbone:
     Attributes:
         family: The family that gave the names.
         sites: All sites, layer by layer, attention before FFN.
-        projections: For each layer, the path of each projection by its standard name.
+        projections: For each layer, the paths of each projection by its standard name. A gated FFN has two
+            intermediate ones; a fused projection answers to query, key and value with the same path.
         blocks: Path of each transformer block.
         head_modules: Names of the head's modules that this model has.
     """
 
     family: Family
     sites: tuple[Site, ...]
-    projections: tuple[dict[str, str], ...]
+    projections: tuple[dict[str, tuple[str, ...]], ...]
     blocks: tuple[str, ...]
     head_modules: tuple[str, ...]
 
@@ -38,7 +39,9 @@ class Backbone:
         return tuple(site for site in self.sites if site.kind == kind)
 
     def paths_of(self, targets: list[str]) -> list[str]:
-        """Return the paths of the named projections in every layer, in the model's order.
+        """Return the distinct paths of the named projections in every layer, in the model's order.
+
+        Where query, key and value are one Linear, each of the three names means the whole of it.
 
         Raises:
             ValueError: If a target is no projection of this model.
@@ -47,11 +50,12 @@ class Backbone:
         unknown = [target for target in targets if target not in known]
         if unknown:
             raise ValueError(f"peft.targets: unknown projection {unknown}; this model has {known}")
-        return [layer[name] for layer in self.projections for name in known if name in targets]
+        named = (path for layer in self.projections for name in known if name in targets for path in layer[name])
+        return list(dict.fromkeys(named))
 
 
 def describe(model: PreTrainedModel) -> Backbone:
-    """Return the backbone of a task model of a known family.
+    """Return the backbone of a task model, or of a causal language model, of a known family.
 
     Raises:
         ValueError: If the family of `model.config.model_type` is not known.

@@ -4,9 +4,11 @@ Shape suffixes: O output width, I input width.
 """
 
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import torch
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,43 @@ class MatrixCut:
         return matrix
 
 
+def is_linear(module: nn.Module) -> TypeGuard[nn.Linear | Conv1D]:
+    """Whether `module` is a plain linear map: torch's Linear, or GPT-2's Conv1D, which stores its weight as [I, O]."""
+    return isinstance(module, nn.Linear | Conv1D)
+
+
+def width_out_in(linear: nn.Module) -> tuple[int, int]:
+    """Return the output and the input width of a linear map, however it stores its weight."""
+    first, second = linear.get_parameter("weight").shape
+    return (second, first) if isinstance(linear, Conv1D) else (first, second)
+
+
+def weight_OI(linear: nn.Module) -> torch.Tensor:
+    """Return the weight of a linear map as [O, I], however it is stored."""
+    weight = linear.get_parameter("weight")
+    return weight.T if isinstance(linear, Conv1D) else weight
+
+
 @torch.no_grad()
-def cut_linear(linear: nn.Linear, cut: MatrixCut) -> None:
+def cut_linear(linear: nn.Linear | Conv1D, cut: MatrixCut) -> None:
     """Replace the weight and bias of `linear` by what stays; its features follow."""
-    weight_OI = cut.of_input(cut.of_output(linear.weight))
-    linear.weight = nn.Parameter(weight_OI.contiguous(), requires_grad=linear.weight.requires_grad)
+    trained = linear.weight.requires_grad
+    if isinstance(linear, Conv1D):
+        weight_IO = cut.of_input(cut.of_output(linear.weight.T)).T
+        linear.weight = nn.Parameter(weight_IO.contiguous(), requires_grad=trained)
+        linear.nx, linear.nf = linear.weight.shape
+    else:
+        weight_OI = cut.of_input(cut.of_output(linear.weight))
+        linear.weight = nn.Parameter(weight_OI.contiguous(), requires_grad=trained)
+        linear.out_features, linear.in_features = linear.weight.shape
     if linear.bias is not None:
         linear.bias = nn.Parameter(cut.of_output(linear.bias), requires_grad=linear.bias.requires_grad)
-    linear.out_features, linear.in_features = linear.weight.shape
+
+
+def replace_parameter(linear: nn.Module, name: str, tensor: torch.Tensor) -> None:
+    """Put `tensor`, a weight [O, I] or a bias [O], in the place of the parameter `name`, or where a bias is missing."""
+    weight, before = linear.get_parameter("weight"), linear._parameters[name]
+    stored = tensor.T if name == "weight" and isinstance(linear, Conv1D) else tensor
+    assert before is None or before.shape == stored.shape, f"{name} has another shape"
+    parameter = nn.Parameter(stored.to(weight.device).contiguous(), requires_grad=weight.requires_grad)
+    linear.register_parameter(name, parameter)

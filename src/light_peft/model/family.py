@@ -25,8 +25,8 @@ class Family(Protocol):
     def max_tokens(self, config: PretrainedConfig) -> int:
         """Return the tokens that an example may have, for the positions there are."""
 
-    def projections(self, config: PretrainedConfig, layer: int) -> dict[str, str]:
-        """Return the path of each projection: query key value attn_output intermediate output."""
+    def projections(self, config: PretrainedConfig, layer: int) -> dict[str, tuple[str, ...]]:
+        """Return the paths of each projection: query key value attn_output intermediate output."""
 
     def sites(self, config: PretrainedConfig, layer: int) -> tuple[Site, Site]:
         """Return the attention site and the FFN site of a layer."""

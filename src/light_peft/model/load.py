@@ -1,5 +1,6 @@
 """A foundation model with a fresh task head, from a package, a folder, the hub, or at random."""
 
+import inspect
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +17,8 @@ from transformers import (
 from light_peft.artifacts import file_sha256
 from light_peft.config import ModelConfig, TaskConfig
 from light_peft.hub import PROBE_SECONDS, ask_hub
+from light_peft.model.backbone import describe
+from light_peft.model.precision import DTYPES, head_in_fp32
 
 
 @dataclass(frozen=True)
@@ -23,8 +26,8 @@ class Foundation:
     """A loaded foundation model.
 
     Attributes:
-        model: The model with the task's head, in fp32, on the CPU.
-        tokenizer: Its tokenizer.
+        model: The model with the task's head, on the CPU; its weights in the precision asked for, the head in fp32.
+        tokenizer: Its tokenizer, which pads on the right with the model's own padding token.
         source: Where the weights came from: package, folder, hub id and commit, or `random`.
     """
 
@@ -43,7 +46,9 @@ def load_foundation(config: ModelConfig, task: TaskConfig) -> Foundation:
     if config.random:
         model_config = AutoConfig.for_model(**config.random, **head)
         tokenizer = AutoTokenizer.from_pretrained(_package_folder(config.tokenizer_package, needed_by=config.name))
-        return Foundation(AutoModelForSequenceClassification.from_config(model_config), tokenizer, "random")
+        dtype = DTYPES.get(config.dtype)
+        model = AutoModelForSequenceClassification.from_config(model_config, **({"dtype": dtype} if dtype else {}))
+        return _settled(config, model, tokenizer, "random")
     folder = local_folder(config)
     if folder is not None:
         shown = config.package if _is_installed(config.package) else config.path
@@ -62,7 +67,8 @@ def _from_pretrained(
 ) -> Foundation:
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, **where)
-        model = AutoModelForSequenceClassification.from_pretrained(name, **where, **head)
+        dtype = DTYPES.get(config.dtype, "auto")
+        model = AutoModelForSequenceClassification.from_pretrained(name, dtype=dtype, **where, **head)
     except (OSError, ValueError) as error:
         missing = where["local_files_only"] and not Path(name).is_dir()
         reason = "no answer from the hub, no cached copy: " if missing else ""
@@ -70,7 +76,36 @@ def _from_pretrained(
             f"model={config.name}: cannot load '{name}' ({reason}{_first_line(error)}); give a folder with "
             f"model.path=FOLDER, or fill the cache on a machine with network (HF_HOME) and set HF_HUB_OFFLINE=1"
         ) from error
-    return Foundation(model.float(), tokenizer, shown)
+    return _settled(config, model, tokenizer, shown)
+
+
+def _settled(
+    config: ModelConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, source: str
+) -> Foundation:
+    head_in_fp32(model, describe(model).head_modules)
+    model.config.use_cache = False  # nothing is generated, and a decoder would keep every key and value
+    agree_on_padding(config.name, model, tokenizer)
+    return Foundation(model, tokenizer, source)
+
+
+def agree_on_padding(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Let `tokenizer` give just what `model` takes, padded so that the model finds the last real token.
+
+    A tokenizer without a padding token pads with its eos, else with its unk token.
+
+    Raises:
+        ValueError: If it has none of them, or the model has no embedding for it.
+    """
+    taken = inspect.signature(model.forward).parameters
+    names = [key for key in tokenizer.model_input_names if key in taken]
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token or tokenizer.unk_token
+    pad, limit = tokenizer.pad_token_id, model.config.vocab_size
+    if pad is None or pad >= limit:
+        what = "has no pad, eos or unk token" if pad is None else f"pads with token {pad} of a vocabulary of {limit}"
+        raise ValueError(f"model={name}: its tokenizer {what}, so examples cannot be batched; give it a pad token")
+    model.config.pad_token_id = pad
+    tokenizer.model_input_names, tokenizer.padding_side = names, "right"
+    tokenizer.init_kwargs |= {"model_input_names": names, "padding_side": "right"}
 
 
 def head_settings(task: TaskConfig) -> dict[str, Any]:

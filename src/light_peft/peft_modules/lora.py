@@ -16,6 +16,7 @@ from peft.tuners.lora import Linear as LoraLinear
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from light_peft.config import PeftConfig
 from light_peft.model import Backbone
@@ -77,11 +78,13 @@ class Lora:
 
     def attach(self, model: PreTrainedModel, backbone: Backbone, config: PeftConfig) -> nn.Module:
         """Return `model` with a LoRA module on each target of each layer; the head is trained in full."""
+        paths = backbone.paths_of(config.targets)
         lora_config = LoraConfig(
             r=config.r,
             lora_alpha=cast(int, config.alpha),
             lora_dropout=config.dropout,
-            target_modules=backbone.paths_of(config.targets),
+            target_modules=paths,
+            fan_in_fan_out=any(isinstance(model.get_submodule(path), Conv1D) for path in paths),
             modules_to_save=list(backbone.head_modules),
         )
         return get_peft_model(model, lora_config)

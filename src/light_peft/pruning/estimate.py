@@ -106,7 +106,10 @@ class ImportanceRecorder:
             assert self._tokens_BT is not None
             weights_BT = self._tokens_BT.to(base_norm_BT.dtype)
             ratio_BT = importance_ratio_BT(increment_BTO, base_norm_BT, scaling)
-            self._ratio_sum[index] += (ratio_BT * weights_BT).sum()
+            if ratio_BT.numel() != weights_BT.numel():
+                return  # not the tokens: DeBERTa sends its relative positions through query and key as well
+            # OPT flattens the tokens of a batch before its FFN.
+            self._ratio_sum[index] += (ratio_BT.view_as(weights_BT) * weights_BT).sum()
             self._token_count[index] += weights_BT.sum()
 
         return add

@@ -82,8 +82,8 @@ class ConsumerMoments:
 
     def _add(self, path: str, hidden_BTI: torch.Tensor) -> None:
         assert self._tokens_BT is not None
-        x_NI = hidden_BTI[self._tokens_BT.bool()].float()
-        width, device = x_NI.shape[-1], x_NI.device
+        width, device = hidden_BTI.shape[-1], hidden_BTI.device
+        x_NI = hidden_BTI.reshape(-1, width)[self._tokens_BT.flatten().bool()].float()  # OPT has flattened it already
         if path not in self.moments:
             squares_II = torch.zeros(width, width, device=device) if self._second else None
             self.moments[path] = Moments(torch.zeros((), device=device), torch.zeros(width, device=device), squares_II)

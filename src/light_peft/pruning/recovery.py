@@ -12,7 +12,7 @@ from torch import nn
 
 from light_peft.config import PruneConfig
 from light_peft.model import Backbone, Site
-from light_peft.model.cut import MatrixCut
+from light_peft.model.cut import MatrixCut, weight_OI
 from light_peft.peft_modules import PeftView
 from light_peft.pruning.moments import Moments
 from light_peft.pruning.plan import PruningPlan
@@ -78,9 +78,8 @@ class Recovery:
         if self._config.merge_cut_peft:
             for path in self._increments:
                 cut = self._cuts.get(path, MatrixCut())
-                weight = model.get_submodule(path).get_parameter("weight")
-                merged_OI = self._merged_OI(model, path)
-                replaced[f"{path}.weight"] = cut.of_input(cut.of_output(merged_OI)).to(weight.dtype)
+                merged_OI, dtype = self._merged_OI(model, path), weight_OI(model.get_submodule(path)).dtype
+                replaced[f"{path}.weight"] = cut.of_input(cut.of_output(merged_OI)).to(dtype)
         for site in backbone.sites:
             if needs_moments(self._config) and site.consumer.path in self._moments:
                 replaced |= self._of_consumer(model, site)
@@ -88,9 +87,9 @@ class Recovery:
 
     def _merged_OI(self, model: nn.Module, path: str) -> torch.Tensor:
         """Return the weight with what cut PEFT has learned added to it, if that is wanted."""
-        weight_OI = model.get_submodule(path).get_parameter("weight").float()
+        dense_OI = weight_OI(model.get_submodule(path)).float()
         increment = self._increments.get(path)
-        return weight_OI + increment.cut_OI if increment is not None and self._config.merge_cut_peft else weight_OI
+        return dense_OI + increment.cut_OI if increment is not None and self._config.merge_cut_peft else dense_OI
 
     def _of_consumer(self, model: nn.Module, site: Site) -> dict[str, torch.Tensor]:
         """Make up for the cut columns: by the mean (An et al., FLAP, arXiv 2312.11983), by the kept columns
@@ -100,7 +99,7 @@ class Recovery:
         cut, moments, dtype = (
             self._cuts.get(path, MatrixCut()),
             self._moments[path],
-            linear.get_parameter("weight").dtype,
+            weight_OI(linear).dtype,
         )
         if cut.columns is None:
             return {}
@@ -121,11 +120,11 @@ class Recovery:
     def _acting_OI(self, model: nn.Module, site: Site) -> torch.Tensor:
         """Return the weight that acted before the cut, PEFT and the masks to be folded included."""
         path = site.consumer.path
-        weight_OI = model.get_submodule(path).get_parameter("weight").float()
+        acting_OI = weight_OI(model.get_submodule(path)).float()
         if (increment := self._increments.get(path)) is not None:
-            weight_OI = weight_OI + increment.whole_OI
+            acting_OI = acting_OI + increment.whole_OI
         mask = self._masks.get(f"{site.kind}.{site.layer}")
-        return weight_OI if mask is None else weight_OI * mask.to(weight_OI).repeat_interleave(site.consumer.size)
+        return acting_OI if mask is None else acting_OI * mask.to(acting_OI).repeat_interleave(site.consumer.size)
 
 
 def stand_in_CK(second_II: torch.Tensor, kept: torch.Tensor, gone: torch.Tensor) -> torch.Tensor:

@@ -6,8 +6,8 @@ from types import MappingProxyType
 import torch
 from torch import nn
 
-from light_peft.model import Backbone, Port
-from light_peft.model.cut import MatrixCut, cut_linear
+from light_peft.model import Backbone
+from light_peft.model.cut import MatrixCut, cut_linear, is_linear, replace_parameter, width_out_in
 from light_peft.pruning.plan import PruningPlan
 
 EMPTY: Mapping[str, torch.Tensor] = MappingProxyType({})
@@ -26,8 +26,8 @@ def plan_cuts(backbone: Backbone, plan: PruningPlan, masks: Mapping[str, torch.T
     for site in backbone.sites:
         kept = torch.tensor(plan.kept(site.kind, site.layer), dtype=torch.long)
         if len(kept) < site.count:
-            cuts |= {port.path: MatrixCut(rows=_features(port, kept)) for port in site.producers}
-            cuts[site.consumer.path] = MatrixCut(columns=_features(site.consumer, kept))
+            cuts |= {port.path: MatrixCut(rows=port.features(kept, site.count)) for port in site.producers}
+            cuts[site.consumer.path] = MatrixCut(columns=site.consumer.features(kept, site.count))
         if (mask := masks.get(f"{site.kind}.{site.layer}")) is not None:
             scale = mask.cpu()[kept].repeat_interleave(site.consumer.size)
             columns = cuts.get(site.consumer.path, MatrixCut()).columns
@@ -57,23 +57,15 @@ def cut_backbone(
     check_widths(model, backbone, plan, before=True)
     for path, cut in cuts.items():
         linear = model.get_submodule(path)
-        assert isinstance(linear, nn.Linear), f"{path} is not a plain Linear"
+        assert is_linear(linear), f"{path} is not a plain Linear"
         cut_linear(linear, cut)
     for name, tensor in replaced.items():
         path, _, attribute = name.rpartition(".")
-        _replace(model.get_submodule(path), attribute, tensor)
+        replace_parameter(model.get_submodule(path), attribute, tensor)
     for site in backbone.sites:
         kept = plan.kept(site.kind, site.layer)
         if len(kept) < site.count:
             backbone.family.adjust(model, site, len(kept))
-
-
-def _replace(linear: nn.Module, name: str, tensor: torch.Tensor) -> None:
-    before = linear._parameters[name]
-    weight = linear.get_parameter("weight")
-    assert before is None or before.shape == tensor.shape, f"{name} has another shape"
-    parameter = nn.Parameter(tensor.to(weight.device).contiguous(), requires_grad=weight.requires_grad)
-    linear.register_parameter(name, parameter)
 
 
 def modules_on_empty_sites(backbone: Backbone, plan: PruningPlan) -> set[str]:
@@ -91,15 +83,10 @@ def check_widths(model: nn.Module, backbone: Backbone, plan: PruningPlan, *, bef
     for site in backbone.sites:
         groups = site.count if before else len(plan.kept(site.kind, site.layer))
         consumer = model.get_submodule(site.consumer.path)
-        weight: torch.Tensor = getattr(consumer, "base_layer", consumer).get_parameter("weight")
-        expected = (weight.shape[0], groups * site.consumer.size)
-        if tuple(weight.shape) != expected:
+        shape = width_out_in(getattr(consumer, "base_layer", consumer))
+        expected = (shape[0], groups * site.consumer.size)
+        if shape != expected:
             raise ValueError(
-                f"wrong base model: {site.consumer.path}.weight has shape {list(weight.shape)}, "
+                f"wrong base model: {site.consumer.path}.weight has shape {list(shape)}, "
                 f"but the plan of this run needs {list(expected)}"
             )
-
-
-def _features(port: Port, groups: torch.Tensor) -> torch.Tensor:
-    """Return the feature indices of whole groups, in the groups' order."""
-    return (groups.unsqueeze(1) * port.size + torch.arange(port.size)).flatten()

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 import torch
 
 from light_peft.model import Backbone, Port, Site
+from light_peft.model.cut import weight_OI
 from light_peft.peft_modules import PeftView
 from light_peft.pruning.criteria.criterion import Criterion, GroupScores, Subject
 from light_peft.pruning.scores import lora_gradient_OI
@@ -52,8 +53,8 @@ class LoraGradient(Criterion):
         assert b_OR.grad is not None
         increment_OI = view.increment_OI()
         assert increment_OI is not None
-        weight_OI = self.subject.base_linear(port.path).get_parameter("weight").float() + increment_OI
-        saliency_OI = (weight_OI * lora_gradient_OI(a_RI, a_RI.grad, b_OR, b_OR.grad)).square()
+        acting_OI = weight_OI(self.subject.base_linear(port.path)).float() + increment_OI
+        saliency_OI = (acting_OI * lora_gradient_OI(a_RI, a_RI.grad, b_OR, b_OR.grad)).square()
         per_feature = saliency_OI.sum(dim=0 if port is site.consumer else 1)
         return port.sum_groups(per_feature)
 

@@ -2,6 +2,7 @@
 
 import torch
 
+from light_peft.model.cut import weight_OI
 from light_peft.pruning.criteria.criterion import Criterion, GroupScores
 
 
@@ -21,8 +22,8 @@ class Magnitude(Criterion):
         site = self.subject.sites[index]
         squares = torch.zeros(site.count)
         for port in site.ports:
-            weight_OI = self.subject.base_linear(port.path).get_parameter("weight").detach().float()
-            per_feature = weight_OI.square().sum(dim=0 if port is site.consumer else 1)
+            squares_OI = weight_OI(self.subject.base_linear(port.path)).detach().float().square()
+            per_feature = squares_OI.sum(dim=0 if port is site.consumer else 1)
             squares += port.sum_groups(per_feature).cpu()
         return squares.sqrt()
 
