@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from light_peft.config import Config, ModelConfig, PeftConfig, PruneConfig, TaskConfig
+from light_peft.peft_modules import all_kinds
 from light_peft.validation import CHOICES, NOT_NEGATIVE, POSITIVE, RANGES, SHARES, check, lookup
 
-KINDS = ["full", "lora"]
+KINDS = all_kinds()
 
 
 def good() -> Config:

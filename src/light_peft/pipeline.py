@@ -21,7 +21,7 @@ from light_peft.loading import save_run
 from light_peft.meter import Meter, PhaseCost
 from light_peft.model import check_length, count_block_parameters, count_parameters, describe
 from light_peft.model.load import load_foundation
-from light_peft.peft_modules import kind_names, peft_kind
+from light_peft.peft_modules import all_kinds, check_model, peft_kind
 from light_peft.pruning.estimate import ImportanceRecorder
 from light_peft.pruning.masks import masked
 from light_peft.pruning.plan import PruneRule, PruningPlan, check_feasible, keep_all, make_plan
@@ -46,7 +46,7 @@ def run(config: Config, console: Console | None = None) -> tuple[RunRecord, Path
             says `failed` and why.
     """
     console = console or Console(stderr=True)
-    notes = check(config, kind_names())
+    notes = check(config, all_kinds())
     check_names(config.task.metrics)
     folder = artifacts.new_run_dir(config.run_dir, f"{config.task.name}-{config.model.name}-{config.peft.kind}")
     record = RunRecord(
@@ -108,6 +108,7 @@ class Run:
             self.eval_sets = encode_all(config, splits.validation, self.tokenizer)
             self.backbone = describe(foundation.model)
             check_length(config.data.max_length, self.backbone, foundation.model)
+            check_model(config, foundation.model, self.backbone)
             blocks = count_block_parameters(self.backbone, foundation.model)
             self.model = self.kind.attach(foundation.model, self.backbone, config.peft)
             heads = [site.count for site in self.backbone.sites_of("attn")]
@@ -154,9 +155,10 @@ class Run:
         with self.meter.phase("surgery"):
             model, adapter = self.kind.take_off(self.model)
             cuts = plan_cuts(self.backbone, plan, masks)
+            adapter = self.kind.cut(adapter, model, plan.ranks, cuts)
             cut_backbone(model, self.backbone, plan, cuts)
             blocks = count_block_parameters(self.backbone, model)
-            self.model = self.kind.put_on(model, self.kind.cut(adapter, plan.ranks, cuts))
+            self.model = self.kind.put_on(model, adapter)
         self._count_parameters("after", blocks)
         self.record.plan = self._describe(plan)
         parameters = self.record.parameters
@@ -171,7 +173,8 @@ class Run:
         groups = trainable_groups(self.model, config.learning_rate, config.weight_decay)
         with self.meter.phase("train"):
             phase = self._phase("train", groups, self._training_steps(), config.scheduler, config.warmup)
-            self._run_phase(phase, [EachEpoch(self, self._steps_per_epoch(), phase.steps)])
+            observers: list[Observer] = [*self.kind.observers(self.model, phase.steps)]
+            self._run_phase(phase, [*observers, EachEpoch(self, self._steps_per_epoch(), phase.steps)])
 
     def evaluate(self, after_step: int | None = None) -> None:
         """Score the model as it stands and note it as the result so far."""

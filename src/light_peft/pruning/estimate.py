@@ -56,11 +56,13 @@ class ImportanceRecorder:
                 handle.remove()
 
     def after_backward(self, step: int) -> None:
-        """Add the first-order Taylor importance of every rank."""
+        """Add the first-order Taylor importance of every rank; a module without ranks counts as one of importance 0."""
         if not self._active:
             return
         for name, view in self._views.items():
-            a_RI, b_OR = view.factors()
+            if (factors := view.factors()) is None:
+                continue
+            a_RI, b_OR = factors
             assert a_RI.grad is not None
             assert b_OR.grad is not None
             self._ranks[name] += rank_importance_R(a_RI, a_RI.grad, b_OR, b_OR.grad, self._config.rank_score)
