@@ -142,7 +142,7 @@ def test_all_errors_come_at_once() -> None:
     ("change", "expected"),
     [
         (lambda: changed(prune__method="none", prune__ffn=0.4), "prune.ffn=0.4 has no effect"),
-        (lambda: changed(peft__kind="full"), "prune.peft_module and prune.peft_rank have no effect"),
+        (lambda: changed(peft__kind="full"), "peft.targets=['query'] has no effect: peft=full does not read it"),
         (lambda: changed(train__epochs=0.5), "train.epochs=0.5: less than one pass"),
         (lambda: changed(peft__kind="full", save__model=False), "nothing that could be loaded is saved"),
     ],

@@ -23,10 +23,14 @@ LAYS = {"lora_A": Lay(input=True), "lora_E": Lay(), "lora_B": Lay(output=0)}
 
 
 class RankAllocation:
-    """Lets AdaLoRA update its importance and allocate ranks after each optimizer step, as its authors do."""
+    """Lets AdaLoRA update its importance and allocate ranks after each optimizer step, as its authors do.
 
-    def __init__(self, tuner: AdaLoraModel) -> None:
+    Until the last step what is not allocated is masked, since the optimizer holds the whole matrices; then it is cut.
+    """
+
+    def __init__(self, tuner: AdaLoraModel, steps: int) -> None:
         self._tuner = tuner
+        self._steps = steps
         self._gradients: list[tuple[nn.Parameter, torch.Tensor]] = []
 
     def after_backward(self, step: int) -> None:
@@ -35,13 +39,16 @@ class RankAllocation:
         self._gradients = [(parameter, parameter.grad) for parameter in parameters if parameter.grad is not None]
 
     def after_step(self, step: int) -> None:
-        """Allocate; what was masked stays 0 although the optimizer has moved it."""
+        """Allocate, and mask again what the optimizer has moved."""
         for parameter, gradient in self._gradients:
             parameter.grad = gradient
         self._tuner.update_and_allocate(step + 1)
         for parameter, _ in self._gradients:
             parameter.grad = None
         self._gradients = []
+        if step + 1 == self._steps:
+            config = cast(AdaLoraConfig, self._tuner.peft_config[NAME])
+            self._tuner.resize_modules_by_rank_pattern(config.rank_pattern, NAME)
 
 
 class AdaLora(HfKind):
@@ -61,7 +68,7 @@ class AdaLora(HfKind):
 
     def configure(self, model: PreTrainedModel, backbone: Backbone, config: PeftConfig) -> AdaLoraConfig:
         """Return the configuration for HF peft; tinit and tfinal become steps once the phase is known."""
-        described = AdaLoraConfig(
+        return AdaLoraConfig(
             target_r=config.r,
             init_r=config.init_r,
             lora_alpha=cast(int, config.alpha),
@@ -73,21 +80,26 @@ class AdaLora(HfKind):
             target_modules=backbone.paths_of(config.targets),
             modules_to_save=list(backbone.head_modules),
         )
-        return described
 
     def lays(self, config: Any, path: str) -> Mapping[str, Lay]:
         """Return how A [R, I], E [R, 1] and B [O, R] lie."""
         return LAYS
 
     def observers(self, model: nn.Module, steps: int) -> list[StepObserver]:
-        """Return the allocation, its schedule stretched over `steps`."""
+        """Return the allocation, its schedule stretched over `steps`.
+
+        Raises:
+            ValueError: If there is no step to gather importance in before the ranks are final.
+        """
+        if steps < MIN_STEPS:
+            raise ValueError(f"train: {steps} step is too short for peft=adalora; it needs {MIN_STEPS} or more")
         peft_model = cast(PeftModel, model)
         config = cast(AdaLoraConfig, peft_model.peft_config[NAME])
         tinit, tfinal = (round(count * steps / cast(int, config.total_step)) for count in (config.tinit, config.tfinal))
-        config.tfinal = min(tfinal, steps - 1)
+        config.tfinal = min(tfinal, steps - MIN_STEPS)
         config.tinit = min(tinit, steps - config.tfinal - 1)
         config.total_step = steps
-        return [RankAllocation(cast(AdaLoraModel, peft_model.base_model))]
+        return [RankAllocation(cast(AdaLoraModel, peft_model.base_model), steps)]
 
     def load(self, base: PreTrainedModel, folder: Path) -> nn.Module:
         """Return `base` with the saved adapter on it, in eval mode; loaded for inference its loss would fail."""
@@ -96,5 +108,7 @@ class AdaLora(HfKind):
 
 SHARES_OF = 1_000_000
 """Steps of the schedule before the phase is known, so that the configuration holds shares of it."""
+MIN_STEPS = 2
+"""One gathers importance, one allocates by it."""
 
 KIND = AdaLora()

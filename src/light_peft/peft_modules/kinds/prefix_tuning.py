@@ -40,12 +40,12 @@ class PrefixTuning(VirtualTokens):
     def model_refusals(self, config: Config, model: PreTrainedModel, backbone: Backbone) -> Iterator[str]:
         """Yield too little room, and models that take no keys and values from outside."""
         yield from super().model_refusals(config, model, backbone)
-        if not any(
-            "past_key_values" in inspect.signature(part.forward).parameters for part in (model, model.base_model)
-        ):
+        parts = (model, model.base_model)
+        takes = any("past_key_values" in inspect.signature(part.forward).parameters for part in parts)
+        if not takes or model.config.is_encoder_decoder:
             yield (
                 f"peft.kind=prefix_tuning: '{model.config.model_type}' takes no keys and values from outside "
-                "(past_key_values); take another kind, such as peft=prompt_tuning or peft=lora"
+                "(past_key_values) for all its layers; take another kind, such as peft=prompt_tuning or peft=lora"
             )
 
     def cut(
