@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from light_peft import config as config_module
 from light_peft import door
 from light_peft.config import Config, config_from_dict
-from light_peft.peft_modules import kind_names
+from light_peft.peft_modules import all_kinds
 from light_peft.pruning.criteria import criterion_names
 from light_peft.validation import CHOICES, check, lookup
 
@@ -54,7 +54,7 @@ def words_for(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(CONF).as_posix())
 def test_file_composes_to_a_run_that_may_start(path: Path) -> None:
-    check(composed(*words_for(path)), kind_names(), criterion_names())
+    check(composed(*words_for(path)), all_kinds(), criterion_names())
 
 
 def test_no_file_is_left_out() -> None:
@@ -142,7 +142,7 @@ def test_every_knob_is_described() -> None:
 
 
 def test_described_choices_are_the_ones_that_are_checked() -> None:
-    found = {"peft.kind": set(kind_names()), "prune.criterion": set(criterion_names())}
+    found = {"peft.kind": set(all_kinds()), "prune.criterion": set(criterion_names())}
     checked = {key: set(allowed) for key, allowed in CHOICES.items()} | found
     texts = {(owner, knob): text for owner, knob, text in described_fields()}
     described = {}

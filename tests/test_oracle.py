@@ -221,8 +221,9 @@ def cut_model(oracle: Oracle, config: Config, plan: PruningPlan) -> nn.Module:
     peft_model, backbone = with_lora(oracle, config)
     model, adapter = LORA.take_off(peft_model)
     cuts = plan_cuts(backbone, plan)
+    adapter = LORA.cut(adapter, model, plan.ranks, cuts)
     cut_backbone(model, backbone, plan, cuts)
-    cut = LORA.put_on(model, LORA.cut(adapter, plan.ranks, cuts))
+    cut = LORA.put_on(model, adapter)
     head = {name.removeprefix("classifier."): value for name, value in oracle.below("estimated_classifier").items()}
     trained: Any = LORA.bare(cut).get_submodule("classifier")
     trained.modules_to_save["default"].load_state_dict(head)

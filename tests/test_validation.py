@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from light_peft.config import Config, ModelConfig, PeftConfig, PruneConfig, TaskConfig
+from light_peft.peft_modules import all_kinds
 from light_peft.validation import CHOICES, NOT_NEGATIVE, POSITIVE, RANGES, SHARES, check, lookup
 
-KINDS = ["full", "lora"]
+KINDS = all_kinds()
 CRITERIA = ["mask", "layer", "random"]
 
 
@@ -142,7 +143,7 @@ def test_all_errors_come_at_once() -> None:
     ("change", "expected"),
     [
         (lambda: changed(prune__method="none", prune__ffn=0.4), "prune.ffn=0.4 has no effect"),
-        (lambda: changed(peft__kind="full"), "prune.peft_module and prune.peft_rank have no effect"),
+        (lambda: changed(peft__kind="full"), "peft.targets=['query'] has no effect: peft=full does not read it"),
         (lambda: changed(train__epochs=0.5), "train.epochs=0.5: less than one pass"),
         (lambda: changed(peft__kind="full", save__model=False), "nothing that could be loaded is saved"),
     ],

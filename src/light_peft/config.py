@@ -98,15 +98,37 @@ class PeftConfig:
     """What is added to the frozen model and trained."""
 
     kind: str = MISSING
-    """lora | full (full fine-tuning: nothing is added, everything is trained)."""
+    """adalora | bitfit | bottleneck | full | ia3 | lora | miss | prefix_tuning | prompt_tuning."""
     r: int = 8
-    """LoRA rank."""
+    """LoRA: rank. AdaLoRA: mean rank in the end. Bottleneck: units. MiSS: inputs that share an increment."""
     alpha: float = 16.0
-    """LoRA alpha; the increment is scaled by alpha / r."""
+    """LoRA, AdaLoRA: the increment is scaled by alpha / r (AdaLoRA: alpha / init_r)."""
     dropout: float = 0.05
-    """Dropout on the input of the increment, a probability."""
+    """Dropout, a probability: on the input of the increment; Bottleneck: on the activated units."""
     targets: list[str] = field(default_factory=list)
-    """Projections that carry a module: query key value attn_output intermediate output."""
+    """LoRA, AdaLoRA, IA3, MiSS: projections with a module, of query key value attn_output intermediate output."""
+    use_rslora: bool = False
+    """LoRA: scale the increment by alpha / sqrt(r)."""
+    use_dora: bool = False
+    """LoRA: learn the norm of each row of the weight apart from its direction (DoRA)."""
+    placement: str = "houlsby"
+    """houlsby | pfeiffer | parallel: Bottleneck: behind attention and FFN, behind the FFN, or beside the FFN."""
+    activation: str = "relu"
+    """relu | gelu | silu | tanh: Bottleneck: activation of the units."""
+    miss_init: str = "default"
+    """default | mini | bat: MiSS: which increment; mini also shares outputs, bat is a product with the weight."""
+    miss_mini_r: int = 1
+    """MiSS with miss_init=mini: outputs that share an increment."""
+    init_r: int = 12
+    """AdaLoRA: rank of each module at the start."""
+    tinit: float = 0.1
+    """AdaLoRA: share of the training steps before the ranks begin to fall, in [0, 1)."""
+    tfinal: float = 0.3
+    """AdaLoRA: share of the training steps after the ranks have fallen, in [0, 1)."""
+    delta_t: int = 10
+    """AdaLoRA: steps between two allocations."""
+    virtual_tokens: int = 20
+    """Prefix and prompt tuning: learned tokens before the text."""
 
 
 @dataclass

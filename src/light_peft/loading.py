@@ -1,17 +1,15 @@
 """What a run saves, and how it comes back: `load`, `load_base`, `attach_adapter`.
 
-A run folder holds the plan, the scores, the adapter in HF peft's format and, with `save.model`, the
+A run folder holds the plan, the scores, the adapter as its kind saves it and, with `save.model`, the
 cut foundation model. Without the latter the foundation model is loaded again from its source and cut
 along the plan, and its weights are held against the checksum in the record.
 """
 
-import json
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from accelerate import init_empty_weights
-from peft import LoraModel, PeftModel
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -27,7 +25,7 @@ from light_peft.config import Config, config_from_dict
 from light_peft.model import Backbone, describe
 from light_peft.model.load import load_foundation
 from light_peft.model.precision import head_in_fp32
-from light_peft.peft_modules import peft_kind
+from light_peft.peft_modules import PeftKind, peft_kind
 from light_peft.pruning.plan import PruningPlan
 from light_peft.pruning.scores import Scores
 from light_peft.pruning.surgery import check_widths, cut_backbone, plan_cuts
@@ -40,22 +38,22 @@ def load(run_dir: str | Path, *, merge: bool = False) -> nn.Module:
 
     Args:
         run_dir: Folder of a finished run.
-        merge: Add the LoRA increments into the foundation model's weights, which gives a plain
-            transformers model (equal within rounding) without peft.
+        merge: Compute PEFT into the foundation model's weights, which gives a plain transformers model
+            (equal within rounding).
 
     Raises:
-        ValueError: If the run did not finish, or its folder is damaged.
+        ValueError: If the run did not finish, its folder is damaged, or its PEFT kind cannot be merged.
     """
     folder = Path(run_dir)
     base = load_base(folder)
     if not (folder / artifacts.ADAPTER).is_dir():
         return base
     model = attach_adapter(base, folder)
-    return cast(LoraModel, model.base_model).merge_and_unload().eval() if merge else model
+    return kind_of(folder).merge(model).eval() if merge else model
 
 
 def load_base(run_dir: str | Path) -> PreTrainedModel:
-    """Return the cut foundation model of a run, for `load` or for `peft.PeftModel.from_pretrained`.
+    """Return the cut foundation model of a run, for `attach_adapter` or for `peft.PeftModel.from_pretrained`.
 
     Raises:
         ValueError: If the run did not finish, its folder is damaged, or the foundation model that it was
@@ -73,7 +71,7 @@ def load_base(run_dir: str | Path) -> PreTrainedModel:
     return model.eval()
 
 
-def attach_adapter(base: PreTrainedModel, run_dir: str | Path) -> PeftModel:
+def attach_adapter(base: PreTrainedModel, run_dir: str | Path) -> nn.Module:
     """Return `base` with the adapter of a run on it, in eval mode.
 
     Raises:
@@ -85,7 +83,7 @@ def attach_adapter(base: PreTrainedModel, run_dir: str | Path) -> PeftModel:
     check_widths(base, backbone, read_plan(folder), before=False)
     if record.base["sha256"] != base_sha256(base, backbone):
         raise ValueError(f"wrong base model: its shapes fit {folder}, but its weights are not those of that run")
-    return PeftModel.from_pretrained(base, str(folder / artifacts.ADAPTER)).eval()
+    return kind_of(folder).load(base, folder / artifacts.ADAPTER)
 
 
 def load_tokenizer(run_dir: str | Path) -> PreTrainedTokenizerBase:
@@ -109,6 +107,15 @@ def finished_record(folder: Path) -> RunRecord:
     if record.status != "finished":
         raise ValueError(f"{folder}: this run did not finish ({record.error}); there is nothing to load")
     return record
+
+
+def kind_of(folder: Path) -> PeftKind:
+    """Return the PEFT kind of a run.
+
+    Raises:
+        ValueError: If the run did not finish.
+    """
+    return peft_kind(finished_record(folder).peft)
 
 
 def read_plan(folder: Path) -> PruningPlan:
@@ -143,9 +150,9 @@ def save_run(
 
     The checksums of all of it come last. `model` is used up: PEFT is taken off it.
     """
-    if isinstance(model, PeftModel):
-        _save_adapter(model, folder / artifacts.ADAPTER, config.model.path or config.model.name)
-    base, _ = peft_kind(config.peft.kind).take_off(model)
+    kind = peft_kind(config.peft.kind)
+    kind.save(model, folder / artifacts.ADAPTER, config.model.path or config.model.name)
+    base, _ = kind.take_off(model)
     if config.save.model:
         with artifacts.whole_folder(folder / artifacts.MODEL) as target:
             base.config.architectures = [type(base).__name__]
@@ -161,16 +168,6 @@ def base_sha256(model: PreTrainedModel, backbone: Backbone) -> str:
     """Return the checksum of a foundation model's weights, the head left out."""
     head = set(backbone.head_modules)
     return artifacts.tensors_sha256({k: v for k, v in model.state_dict().items() if not head & set(k.split("."))})
-
-
-def _save_adapter(model: PeftModel, target: Path, base_name: str) -> None:
-    with artifacts.whole_folder(target) as folder:
-        model.save_pretrained(str(folder))
-        path = folder / "adapter_config.json"
-        values = json.loads(path.read_text(encoding="utf-8"))
-        values["base_model_name_or_path"] = base_name
-        values["target_modules"] = sorted(values["target_modules"])
-        artifacts.write_json(path, values)
 
 
 def consumer_biases(backbone: Backbone) -> list[str]:
@@ -193,8 +190,8 @@ def _load_saved(folder: Path, plan: PruningPlan) -> PreTrainedModel:
 
 
 def _cut_again(folder: Path, config: Config, plan: PruningPlan) -> PreTrainedModel:
-    if config.peft.kind == "full":
-        raise ValueError(f"{folder}: save.model was false in this full fine-tuning run, so its weights are gone")
+    if not peft_kind(config.peft.kind).keeps_base:
+        raise ValueError(f"{folder}: save.model was false in this {config.peft.kind} run, so its weights are gone")
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         model = load_foundation(config.model, config.task).model

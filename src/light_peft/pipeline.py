@@ -21,7 +21,7 @@ from light_peft.loading import save_run
 from light_peft.meter import Meter, PhaseCost
 from light_peft.model import check_length, count_block_parameters, count_parameters, describe
 from light_peft.model.load import load_foundation
-from light_peft.peft_modules import kind_names, peft_kind
+from light_peft.peft_modules import all_kinds, check_model, peft_kind
 from light_peft.pruning.criteria import Subject, criterion_names, criterion_of
 from light_peft.pruning.estimate import ImportanceRecorder, mask_groups, mask_penalty
 from light_peft.pruning.masks import masked
@@ -51,7 +51,7 @@ def run(config: Config, console: Console | None = None) -> tuple[RunRecord, Path
             says `failed` and why.
     """
     console = console or Console(stderr=True)
-    notes = check(config, kind_names(), criterion_names())
+    notes = check(config, all_kinds(), criterion_names())
     check_names(config.task.metrics)
     folder = artifacts.new_run_dir(config.run_dir, f"{config.task.name}-{config.model.name}-{config.peft.kind}")
     record = RunRecord(
@@ -116,6 +116,7 @@ class Run:
             self.eval_sets = encode_all(config, splits.validation, self.tokenizer)
             self.backbone = describe(foundation.model)
             check_length(config.data.max_length, self.backbone, foundation.model)
+            check_model(config, foundation.model, self.backbone)
             blocks = count_block_parameters(self.backbone, foundation.model)
             self.model = self.kind.attach(foundation.model, self.backbone, config.peft)
             heads = [site.count for site in self.backbone.sites_of("attn")]
@@ -178,7 +179,7 @@ class Run:
             increments = increments_of(views, plan, touched_paths(prune, backbone, views))
             model, adapter = self.kind.take_off(self.model)
             cuts = plan_cuts(backbone, plan, masks)
-            adapter = self.kind.cut(adapter, plan.ranks, cuts)
+            adapter = self.kind.cut(adapter, model, plan.ranks, cuts)
             replaced = Recovery(prune, cuts, increments, self.moments, masks).tensors(model, backbone)
             cut_backbone(model, backbone, plan, cuts, replaced)
             blocks = count_block_parameters(backbone, model)
@@ -201,7 +202,8 @@ class Run:
             phase = self._phase("train", groups, self._training_steps(), config.scheduler, config.warmup)
             if TEACHER in self.train_set.column_names:
                 phase.loss = DistilledLoss(config.distill, config.distill_temperature)
-            self._run_phase(phase, [EachEpoch(self, self._steps_per_epoch(), phase.steps)])
+            observers: list[Observer] = [*self.kind.observers(self.model, phase.steps)]
+            self._run_phase(phase, [*observers, EachEpoch(self, self._steps_per_epoch(), phase.steps)])
 
     def evaluate(self, after_step: int | None = None) -> None:
         """Score the model as it stands and note it as the result so far."""

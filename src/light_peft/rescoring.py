@@ -12,7 +12,7 @@ from light_peft.evaluation.batches import encode_all, eval_loaders
 from light_peft.evaluation.predict import primary_name, score_splits
 from light_peft.loading import finished_record, load, load_tokenizer
 from light_peft.meter import PhaseCost
-from light_peft.peft_modules import kind_names
+from light_peft.peft_modules import all_kinds
 from light_peft.pruning.criteria import criterion_names
 from light_peft.runtime import quiet_libraries, start_runtime
 from light_peft.validation import check
@@ -32,7 +32,7 @@ def rescore(run_dir: str, overrides: dict[str, Any], console: Console | None = N
     console, folder = console or Console(stderr=True), Path(run_dir)
     record = finished_record(folder)
     config = config_from_dict(record.config, overrides)
-    check(config, kind_names(), criterion_names())
+    check(config, all_kinds(), criterion_names())
     quiet_libraries()
     accelerator = start_runtime(config.runtime, config.seed)
     model, tokenizer = accelerator.prepare(load(folder)), load_tokenizer(folder)

@@ -1,16 +1,20 @@
 """All checks of a configuration: every error at once, and a word on settings without effect."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from light_peft.config import Config
+from light_peft.config import Config, PeftConfig
 
 CHOICES = {
     "task.formulation": ("classification", "regression"),
     "task.official.malformed": ("error", "skip"),
     "model.dtype": ("auto", "fp32", "bf16", "fp16"),
+    "peft.placement": ("houlsby", "pfeiffer", "parallel"),
+    "peft.activation": ("relu", "gelu", "silu", "tanh"),
+    "peft.miss_init": ("default", "mini", "bat"),
     "prune.method": ("light_peft", "none"),
     "prune.attn_scope": ("layer", "global"),
     "prune.ffn_scope": ("layer", "global"),
@@ -32,6 +36,7 @@ MIN_LENGTH = 8
 POSITIVE = (
     *("estimate.steps", "estimate.learning_rate", "train.epochs", "train.max_steps", "train.learning_rate"),
     *("train.batch_size", "train.eval_batch_size", "train.gradient_accumulation", "peft.r", "peft.alpha"),
+    *("peft.init_r", "peft.delta_t", "peft.miss_mini_r", "peft.virtual_tokens"),
     *("data.max_length", "data.max_train_samples", "data.max_eval_samples", "prune.round_to", "runtime.threads"),
     *("estimate.check_every", "estimate.patience", "train.distill_temperature"),
 )
@@ -40,7 +45,7 @@ NOT_NEGATIVE = (
     *("estimate.warmup", "train.warmup", "train.weight_decay", "train.max_grad_norm", "train.distill", "seed"),
 )
 RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
-    (SHARES, lambda value: 0 <= value < 1, "a share must be in [0, 1)"),
+    ((*SHARES, "peft.tinit", "peft.tfinal"), lambda value: 0 <= value < 1, "a share must be in [0, 1)"),
     (("peft.dropout",), lambda value: 0 <= value < 1, "a probability must be in [0, 1)"),
     (("estimate.window", "estimate.tolerance"), lambda value: 0 < value <= 1, "must be in (0, 1]"),
     (POSITIVE, lambda value: 0 < value < math.inf, "must be above 0, and finite"),
@@ -56,21 +61,40 @@ RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
 """Keys, what must hold of their value where there is one, and how to say it."""
 
 
-def check(config: Config, peft_kinds: list[str], criteria: list[str]) -> list[str]:
+class KindRules(Protocol):
+    """What a check must know of a PEFT kind."""
+
+    @property
+    def settings(self) -> frozenset[str]:
+        """Names of the fields of `PeftConfig` that the kind reads."""
+
+    @property
+    def can_prune(self) -> frozenset[str]:
+        """What can be cut of it: module, rank."""
+
+    @property
+    def keeps_base(self) -> bool:
+        """Whether the foundation model's own weights stay as they were."""
+
+    def refusals(self, config: Config) -> Iterator[str]:
+        """Yield what the kind cannot do of what is asked for."""
+
+
+def check(config: Config, peft_kinds: Mapping[str, KindRules], criteria: list[str]) -> list[str]:
     """Return a warning for each setting that has no effect.
 
     Args:
         config: What was asked for.
-        peft_kinds: The values that `peft.kind` may have.
+        peft_kinds: The PEFT kinds by name.
         criteria: The values that `prune.criterion` may have.
 
     Raises:
         ValueError: If a value is not allowed; the message lists every one of them.
     """
-    errors = list(_errors(config, {"peft.kind": peft_kinds, "prune.criterion": criteria}))
+    errors = list(_errors(config, peft_kinds, criteria))
     if errors:
         raise ValueError("\n".join(errors))
-    return list(_without_effect(config))
+    return list(_without_effect(config, peft_kinds[config.peft.kind]))
 
 
 def lookup(config: Config, key: str) -> Any:
@@ -81,14 +105,16 @@ def lookup(config: Config, key: str) -> Any:
     return value
 
 
-def _errors(config: Config, found: dict[str, list[str]]) -> Iterator[str]:
-    yield from _wrong_choices(config, found)
+def _errors(config: Config, peft_kinds: Mapping[str, KindRules], criteria: list[str]) -> Iterator[str]:
+    yield from _wrong_choices(config, {"peft.kind": list(peft_kinds), "prune.criterion": criteria})
     for keys, holds, expected in RANGES:
         for key in keys:
             value = lookup(config, key)
             if value is not None and not holds(value):
                 yield f"{key}={value:g}: {expected}"
     yield from _contradictions(config)
+    if (kind := peft_kinds.get(config.peft.kind)) is not None:
+        yield from _peft_contradictions(config, kind)
 
 
 def _wrong_choices(config: Config, found: dict[str, list[str]]) -> Iterator[str]:
@@ -108,24 +134,37 @@ def _contradictions(config: Config) -> Iterator[str]:
     if prune.criterion == "layer" and prune.attn != prune.ffn:
         shares = f"prune.attn={prune.attn:g} and prune.ffn={prune.ffn:g}"
         yield f"{shares}: prune.criterion=layer cuts whole layers, so the shares must be equal"
-    if config.peft.kind == "lora" and not config.peft.targets:
-        yield "peft.targets=[]: name at least one projection"
-    if config.peft.kind == "full" and config.model.dtype != "fp32":
-        yield f"model.dtype={config.model.dtype}: peft=full trains every weight and needs model.dtype=fp32"
+    if config.peft.kind in ("full", "bitfit") and config.model.dtype != "fp32":
+        asked = f"model.dtype={config.model.dtype}: peft={config.peft.kind}"
+        yield f"{asked} trains the model's own weights and needs model.dtype=fp32"
     if data.source == "hub" and data.dir is not None:
         yield f"data.source=hub contradicts data.dir={data.dir}; leave one of them away"
     if data.dir is not None and not Path(data.dir).is_dir():
         yield f"data.dir={data.dir}: no such folder (it must hold glue/ or nyu-mll/glue/)"
 
 
-def _without_effect(config: Config) -> Iterator[str]:
+def _peft_contradictions(config: Config, kind: KindRules) -> Iterator[str]:
+    name = config.peft.kind
+    if "targets" in kind.settings and not config.peft.targets:
+        yield "peft.targets=[]: name at least one projection"
+    for part in ("module", "rank"):
+        share = getattr(config.prune, f"peft_{part}")
+        if config.prune.method != "none" and share and part not in kind.can_prune:
+            yield f"prune.peft_{part}={share:g}: peft={name} has no {part}s to prune; set prune.peft_{part}=0"
+    yield from kind.refusals(config)
+
+
+def _without_effect(config: Config, kind: KindRules) -> Iterator[str]:
     if config.prune.method == "none":
         for key in SHARES:
             if lookup(config, key):
                 yield f"{key}={lookup(config, key)} has no effect: prune=none cuts nothing"
-    elif config.peft.kind == "full":
-        yield "prune.peft_module and prune.peft_rank have no effect: peft=full adds no modules"
+    plain = PeftConfig(kind=config.peft.kind)
+    for entry in fields(PeftConfig):
+        value = getattr(config.peft, entry.name)
+        if entry.name not in {"kind", *kind.settings} and value != getattr(plain, entry.name):
+            yield f"peft.{entry.name}={value} has no effect: peft={config.peft.kind} does not read it"
     if config.train.max_steps is None and config.train.epochs < 1:
         yield f"train.epochs={config.train.epochs:g}: less than one pass over the data"
-    if config.peft.kind == "full" and not config.save.model:
-        yield "save.model=false with peft=full: nothing that could be loaded is saved"
+    if not kind.keeps_base and not config.save.model:
+        yield f"save.model=false with peft={config.peft.kind}: nothing that could be loaded is saved"

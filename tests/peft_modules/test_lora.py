@@ -6,16 +6,12 @@ from peft import PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_
 
 from light_peft.config import PeftConfig
 from light_peft.model import describe
-from light_peft.peft_modules import kind_names, peft_kind
+from light_peft.peft_modules import peft_kind
 from model_cases import logits, tiny_batch, tiny_model, with_random_lora
 
 LORA = peft_kind("lora")
 QUERY = "bert.encoder.layer.0.attention.self.query"
 OUTPUT = "bert.encoder.layer.2.output.dense"
-
-
-def test_all_kinds_are_found() -> None:
-    assert kind_names() == ["full", "lora"]
 
 
 def test_taking_off_and_putting_on_is_the_identity() -> None:
@@ -30,7 +26,7 @@ def test_taking_off_and_putting_on_is_the_identity() -> None:
 def test_the_scaling_keeps_the_rank_it_was_trained_with() -> None:
     model, _ = with_random_lora(tiny_model("bert"))
     bare, adapter = LORA.take_off(model)
-    cut = LORA.put_on(bare, LORA.cut(adapter, {QUERY: (1, 2, 3), OUTPUT: (0,)}, {}))
+    cut = LORA.put_on(bare, LORA.cut(adapter, bare, {QUERY: (1, 2, 3), OUTPUT: (0,)}, {}))
     views = LORA.views(cut)
     assert {path: view.rank for path, view in views.items()} == {QUERY: 3, OUTPUT: 1}
     for path in views:
@@ -42,7 +38,7 @@ def test_the_configuration_alone_rebuilds_the_adapter() -> None:
     """`rank_pattern`, `alpha_pattern` and targets say all: stock peft builds the same shapes from them."""
     model, _ = with_random_lora(tiny_model("bert"))
     bare, adapter = LORA.take_off(model)
-    cut = LORA.put_on(bare, LORA.cut(adapter, {QUERY: (0, 3), OUTPUT: (0, 1, 2, 3)}, {})).eval()
+    cut = LORA.put_on(bare, LORA.cut(adapter, bare, {QUERY: (0, 3), OUTPUT: (0, 1, 2, 3)}, {})).eval()
     assert isinstance(cut, PeftModel)
     config, state = cut.peft_config["default"], get_peft_model_state_dict(cut)
     stock = get_peft_model(tiny_model("bert"), config)

@@ -77,8 +77,9 @@ def masked_and_cut(
     masks.remove()
     bare, adapter = LORA.take_off(model)
     cuts = plan_cuts(backbone, plan, learned)
+    adapter = LORA.cut(adapter, bare, plan.ranks, cuts)
     cut_backbone(bare, backbone, plan, cuts)
-    cut = LORA.put_on(bare, LORA.cut(adapter, plan.ranks, cuts)).eval()
+    cut = LORA.put_on(bare, adapter).eval()
     return from_masked, logits(cut, batch), cut
 
 

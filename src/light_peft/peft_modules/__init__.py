@@ -1,20 +1,37 @@
-"""The PEFT kinds, one small file each with a `KIND`; HF peft does the work where it can."""
+"""What is added to the frozen model: what a PEFT kind is (`kind`), and one small file per kind (`kinds`)."""
 
 import pkgutil
+from functools import cache
 from importlib import import_module
-from typing import cast
 
+from transformers import PreTrainedModel
+
+from light_peft.config import Config
+from light_peft.model import Backbone
 from light_peft.peft_modules.kind import Adapter, PeftKind, PeftView
 
-__all__ = ["Adapter", "PeftKind", "PeftView", "kind_names", "peft_kind"]
+__all__ = ["Adapter", "PeftKind", "PeftView", "all_kinds", "check_model", "peft_kind"]
 
 
-def kind_names() -> list[str]:
-    """Return the names of all PEFT kinds."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "kind")
+@cache
+def all_kinds() -> dict[str, PeftKind]:
+    """Return every PEFT kind by its name, which is the name of its file in `kinds`."""
+    package = import_module(f"{__name__}.kinds")
+    names = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+    return {name: import_module(f"{__name__}.kinds.{name}").KIND for name in names}
 
 
 def peft_kind(name: str) -> PeftKind:
-    """Return the PEFT kind of this name, one of `kind_names`."""
-    assert name in kind_names(), f"unknown PEFT kind {name}"
-    return cast(PeftKind, import_module(f"{__name__}.{name}").KIND)
+    """Return the PEFT kind of this name, one of `all_kinds`."""
+    assert name in all_kinds(), f"unknown PEFT kind {name}"
+    return all_kinds()[name]
+
+
+def check_model(config: Config, model: PreTrainedModel, backbone: Backbone) -> None:
+    """Hold the configured kind against the model, before anything is attached or trained.
+
+    Raises:
+        ValueError: If the kind cannot do what is asked for on this model; the message lists every reason.
+    """
+    if reasons := list(peft_kind(config.peft.kind).model_refusals(config, model, backbone)):
+        raise ValueError("\n".join(reasons))

@@ -1,7 +1,8 @@
-"""What the package must know of a PEFT kind: how it is attached, seen, and cut."""
+"""What the package must know of a PEFT kind: how it is attached, seen, cut, saved, and what it cannot do."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -9,12 +10,13 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
-from light_peft.config import PeftConfig
+from light_peft.config import Config, PeftConfig
 from light_peft.model import Backbone
 from light_peft.model.cut import MatrixCut
 
 RatioSink = Callable[[torch.Tensor, torch.Tensor, float], None]
-"""Receives B A x [B, T, O], ||W0 x + b|| [B, T] and the scaling of one forward pass of one module."""
+"""Receives the increment before scaling [B, T, O], the norm of the base output [B, T] and the scaling of one
+forward pass of one module."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,10 @@ class PeftView(Protocol):
 
     @property
     def rank(self) -> int:
-        """Number of ranks."""
+        """Number of ranks; 1 where the module is all there is to keep or cut."""
 
-    def factors(self) -> tuple[nn.Parameter, nn.Parameter]:
-        """Return A [R, I] and B [O, R]."""
+    def factors(self) -> tuple[nn.Parameter, nn.Parameter] | None:
+        """Return A [R, I] and B [O, R], whose rows and columns are the ranks; None without prunable ranks."""
 
     def increment_OI(self, ranks: Sequence[int] | None = None) -> torch.Tensor | None:
         """Return what the module, or these ranks of it, add to the weight of its Linear, in fp32.
@@ -45,23 +47,87 @@ class PeftView(Protocol):
         """Call `sink` in each forward pass until the handles are removed."""
 
 
+class StepObserver(Protocol):
+    """Something that acts on each step of the training phase; steps count from 0."""
+
+    def after_backward(self, step: int) -> None:
+        """See the gradients of a whole step, unscaled and not yet clipped."""
+
+    def after_step(self, step: int) -> None:
+        """See the model after the optimizer has moved it."""
+
+
 class PeftKind(Protocol):
-    """One way of fine-tuning with few parameters."""
+    """One way of fine-tuning with few parameters; what has a body here is the answer that most kinds give.
+
+    Attributes:
+        settings: Names of the fields of `PeftConfig` that the kind reads.
+        can_prune: What can be cut of it: `module`, `rank`, both or nothing.
+        keeps_base: Whether the foundation model's own weights stay as they were, so that a saved adapter
+            and the model's source give the trained model again.
+    """
+
+    settings: frozenset[str]
+    can_prune: frozenset[str] = frozenset()
+    keeps_base: bool = True
+
+    def refusals(self, config: Config) -> Iterator[str]:
+        """Yield what this kind cannot do of what is asked for: key, value and the way out."""
+        yield from ()
+
+    def model_refusals(self, config: Config, model: PreTrainedModel, backbone: Backbone) -> Iterator[str]:
+        """Yield what this kind cannot do on this model, which is bare and uncut."""
+        yield from ()
 
     def attach(self, model: PreTrainedModel, backbone: Backbone, config: PeftConfig) -> nn.Module:
-        """Return `model` with PEFT on the configured targets; just PEFT and the head can be trained."""
+        """Return `model` with PEFT in place; just PEFT and the head can be trained."""
+        ...
 
     def bare(self, model: nn.Module) -> PreTrainedModel:
         """Return the foundation model inside, PEFT still in place, on which the backbone's paths are valid."""
+        ...
 
     def views(self, model: nn.Module) -> dict[str, PeftView]:
         """Return the modules by the path of their Linear, in the model's order; empty if there are none."""
+        return {}
+
+    def observers(self, model: nn.Module, steps: int) -> list[StepObserver]:
+        """Return what must act on each of the `steps` steps of the training phase."""
+        return []
 
     def take_off(self, model: nn.Module) -> tuple[PreTrainedModel, Adapter]:
         """Return the bare model and what was on it; the weights of both stay as they are."""
+        ...
 
-    def cut(self, adapter: Adapter, ranks: dict[str, tuple[int, ...]], cuts: dict[str, MatrixCut]) -> Adapter:
-        """Return the modules and ranks that stay, cut along the Linears they sit on."""
+    def cut(
+        self, adapter: Adapter, model: PreTrainedModel, ranks: dict[str, tuple[int, ...]], cuts: dict[str, MatrixCut]
+    ) -> Adapter:
+        """Return what stays of an adapter.
+
+        Args:
+            adapter: What `take_off` returned.
+            model: The bare model that it was on, not yet cut.
+            ranks: The modules that stay, by the path of their Linear, and their ranks.
+            cuts: The cut of each Linear, by its path.
+        """
+        ...
 
     def put_on(self, model: PreTrainedModel, adapter: Adapter) -> nn.Module:
         """Return `model` with `adapter` on it, ready to train."""
+        ...
+
+    def save(self, model: nn.Module, folder: Path, base_name: str) -> None:
+        """Write what `load` needs to `folder`; `base_name` is what the foundation model is called."""
+        ...
+
+    def load(self, base: PreTrainedModel, folder: Path) -> nn.Module:
+        """Return `base` with what `save` wrote on it, in eval mode."""
+        ...
+
+    def merge(self, model: nn.Module) -> PreTrainedModel:
+        """Return the foundation model with PEFT computed into its weights.
+
+        Raises:
+            ValueError: If this kind has no such form.
+        """
+        ...

@@ -90,8 +90,12 @@ class ImportanceRecorder:
         )
 
     def _rank_importance(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield the importance of each module's ranks; a module without ranks counts as one rank of importance 0."""
         for name, view in self._subject.views.items():
-            a_RI, b_OR = view.factors()
+            if (factors := view.factors()) is None:
+                yield name, torch.zeros(view.rank, device=self._ratio_sum.device)
+                continue
+            a_RI, b_OR = factors
             assert a_RI.grad is not None
             assert b_OR.grad is not None
             yield name, rank_importance_R(a_RI, a_RI.grad, b_OR, b_OR.grad, self._config.rank_score)

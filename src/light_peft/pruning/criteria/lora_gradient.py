@@ -29,7 +29,7 @@ class LoraGradient(Criterion):
     @classmethod
     def refusals(cls, views: Mapping[str, PeftView], backbone: Backbone) -> Iterator[str]:
         """Name the sublayers on which no Linear carries factors."""
-        seen = {path for path, view in views.items() if view.increment_OI() is not None and view.rank}
+        seen = {path for path, view in views.items() if view.factors() is not None and view.increment_OI() is not None}
         blind = {site.kind for site in backbone.sites if not any(port.path in seen for port in site.ports)}
         if blind:
             yield (
@@ -48,7 +48,9 @@ class LoraGradient(Criterion):
 
     def _of_port(self, site: Site, port: Port) -> torch.Tensor:
         view = self.subject.views[port.path]
-        a_RI, b_OR = view.factors()
+        factors = view.factors()
+        assert factors is not None
+        a_RI, b_OR = factors
         assert a_RI.grad is not None
         assert b_OR.grad is not None
         increment_OI = view.increment_OI()

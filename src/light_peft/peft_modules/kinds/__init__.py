@@ -1,0 +1,1 @@
+"""One file per PEFT kind, each with a `KIND`; HF peft does the work where it can."""
