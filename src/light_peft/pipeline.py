@@ -4,7 +4,6 @@ import logging
 import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from accelerate.utils import set_seed
 from rich.console import Console
@@ -34,7 +33,7 @@ from light_peft.pruning.surgery import cut_backbone, modules_on_empty_sites, pla
 from light_peft.report.progress import phase_progress
 from light_peft.runtime import git_state, hardware, start_logging, start_runtime, versions
 from light_peft.training.distill import TEACHER, DistilledLoss
-from light_peft.training.loop import Observer, Phase, run_phase
+from light_peft.training.loop import Every, Observer, Phase, run_phase
 from light_peft.training.optim import ParameterGroup, build_optimizer, build_scheduler, count_steps, trainable_groups
 from light_peft.validation import check
 
@@ -187,7 +186,7 @@ class Run:
             if replaced:
                 artifacts.write_tensors(self.folder / artifacts.RECOVERY, replaced)
         self._count_parameters("after", blocks)
-        self.record.plan = self._describe(plan)
+        self.record.plan = plan.summary(self.everything)
         parameters = self.record.parameters
         logger.info(
             f"kept {parameters['blocks_after'] / parameters['blocks_before']:.1%} of the blocks, "
@@ -203,7 +202,7 @@ class Run:
             if TEACHER in self.train_set.column_names:
                 phase.loss = DistilledLoss(config.distill, config.distill_temperature)
             observers: list[Observer] = [*self.kind.observers(self.model, phase.steps)]
-            self._run_phase(phase, [*observers, EachEpoch(self, self._steps_per_epoch(), phase.steps)])
+            self._run_phase(phase, [*observers, Every(self._steps_per_epoch(), phase.steps, self.evaluate)])
 
     def evaluate(self, after_step: int | None = None) -> None:
         """Score the model as it stands and note it as the result so far."""
@@ -277,30 +276,3 @@ class Run:
     def _count_parameters(self, when: str, blocks: int) -> None:
         total, trainable = count_parameters(self.model, self.backbone.head_modules)
         self.record.parameters |= {f"total_{when}": total, f"blocks_{when}": blocks, f"trainable_{when}": trainable}
-
-    def _describe(self, plan: PruningPlan) -> dict[str, Any]:
-        return {
-            "heads": [len(kept) for kept in plan.heads],
-            "heads_before": list(plan.num_heads),
-            "ffn": [len(kept) for kept in plan.neurons],
-            "ffn_before": list(plan.num_neurons),
-            "ranks": {path: len(kept) for path, kept in plan.ranks.items()},
-            "modules_before": len(self.everything.ranks),
-            "ranks_before": sum(map(len, self.everything.ranks.values())),
-        }
-
-
-class EachEpoch:
-    """Scores the run after every epoch but the last, which the run scores itself."""
-
-    def __init__(self, run: Run, steps_per_epoch: int, steps: int) -> None:
-        self._run, self._steps_per_epoch, self._steps = run, steps_per_epoch, steps
-
-    def after_backward(self, step: int) -> None:
-        """Look at nothing."""
-
-    def after_step(self, step: int) -> None:
-        """Evaluate at the end of an epoch."""
-        done = step + 1
-        if done % self._steps_per_epoch == 0 and done < self._steps:
-            self._run.evaluate(after_step=done)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from light_peft.pruning.criteria import Subject
+from light_peft.pruning.criteria import Subject, with_virtual_tokens
 
 
 @dataclass
@@ -83,7 +83,8 @@ class ConsumerMoments:
     def _add(self, path: str, hidden_BTI: torch.Tensor) -> None:
         assert self._tokens_BT is not None
         width, device = hidden_BTI.shape[-1], hidden_BTI.device
-        x_NI = hidden_BTI.reshape(-1, width)[self._tokens_BT.flatten().bool()].float()  # OPT has flattened it already
+        x_NI = hidden_BTI.reshape(-1, width)  # OPT has flattened it already
+        x_NI = x_NI[with_virtual_tokens(self._tokens_BT, len(x_NI)).flatten().bool()].float()
         if path not in self.moments:
             squares_II = torch.zeros(width, width, device=device) if self._second else None
             self.moments[path] = Moments(torch.zeros((), device=device), torch.zeros(width, device=device), squares_II)

@@ -77,6 +77,18 @@ class PruningPlan:
         named = {"attn": enumerate(self.heads), "ffn": enumerate(self.neurons), "rank": self.ranks.items()}
         return {kind: {(where, index) for where, kept in layers for index in kept} for kind, layers in named.items()}
 
+    def summary(self, everything: "PruningPlan") -> dict[str, Any]:
+        """Return how much stays beside how much there was, as the record of a run shows it."""
+        return {
+            "heads": [len(kept) for kept in self.heads],
+            "heads_before": list(self.num_heads),
+            "ffn": [len(kept) for kept in self.neurons],
+            "ffn_before": list(self.num_neurons),
+            "ranks": {path: len(kept) for path, kept in self.ranks.items()},
+            "modules_before": len(everything.ranks),
+            "ranks_before": sum(map(len, everything.ranks.values())),
+        }
+
     def to_json(self) -> dict[str, Any]:
         """Return the plan as plain JSON values."""
         return {

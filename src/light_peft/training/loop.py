@@ -128,6 +128,23 @@ def _backward(phase: Phase, model: nn.Module, batch: Batch, accelerator: Acceler
     return loss.detach()
 
 
+class Every:
+    """Calls an action with the number of steps done, at every interval but not at the end of the phase."""
+
+    def __init__(self, interval: int, steps: int, action: Callable[[int], None]) -> None:
+        """Watch a phase of `steps` optimizer steps."""
+        self._interval, self._steps, self._action = interval, steps, action
+
+    def after_backward(self, step: int) -> None:
+        """Look at nothing."""
+
+    def after_step(self, step: int) -> None:
+        """Act, if it is time."""
+        done = step + 1
+        if done % self._interval == 0 and done < self._steps:
+            self._action(done)
+
+
 class LossWatch:
     """Sums the loss on the device and finds the first step at which it was not finite."""
 

@@ -8,9 +8,9 @@ import pkgutil
 from importlib import import_module
 from typing import cast
 
-from light_peft.pruning.criteria.criterion import Criterion, Subject
+from light_peft.pruning.criteria.criterion import Criterion, Subject, with_virtual_tokens
 
-__all__ = ["Criterion", "Subject", "criterion_names", "criterion_of"]
+__all__ = ["Criterion", "Subject", "criterion_names", "criterion_of", "with_virtual_tokens"]
 
 
 def criterion_names() -> list[str]:

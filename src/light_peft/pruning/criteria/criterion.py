@@ -86,3 +86,14 @@ class Criterion(ABC):
     @abstractmethod
     def importance(self, means: GroupScores) -> GroupScores:
         """Return the importance, from the means of `of_step` over the window."""
+
+
+def with_virtual_tokens(tokens_BT: torch.Tensor, num_tokens: int) -> torch.Tensor:
+    """Return which tokens count where PEFT has put virtual ones in front of each example: those count all.
+
+    Args:
+        tokens_BT: Which of the batch's own tokens are none of padding.
+        num_tokens: Tokens that the model sees, all examples together.
+    """
+    extra = num_tokens // tokens_BT.shape[0] - tokens_BT.shape[1]
+    return nn.functional.pad(tokens_BT, (extra, 0), value=1)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from light_peft.pruning.criteria.criterion import Criterion, GroupScores, Subject
+from light_peft.pruning.criteria.criterion import Criterion, GroupScores, Subject, with_virtual_tokens
 
 
 class BlockInfluence(Criterion):
@@ -30,7 +30,7 @@ class BlockInfluence(Criterion):
 
     def of_step(self, tokens_BT: torch.Tensor) -> GroupScores:
         """Return the influence of each site's block, the same for all its groups."""
-        weights_BT = tokens_BT.float()
+        weights_BT = with_virtual_tokens(tokens_BT, self._cosines_LBT[0].numel()).float()
         influence_L = [1 - (cos_BT * weights_BT).sum() / weights_BT.sum() for cos_BT in self._cosines_LBT]
         return [influence_L[site.layer].expand(site.count) for site in self.subject.sites]
 
