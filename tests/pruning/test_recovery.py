@@ -58,8 +58,9 @@ def cut_with(config: PruneConfig, **shares: float) -> tuple[nn.Module, nn.Module
     bare, adapter = LORA.take_off(model)
     cuts = plan_cuts(backbone, plan)
     replaced = Recovery(config, cuts, increments, moments, {}).tensors(bare, backbone)
+    adapter = LORA.cut(adapter, bare, plan.ranks, cuts)
     cut_backbone(bare, backbone, plan, cuts, replaced)
-    return LORA.put_on(bare, LORA.cut(adapter, plan.ranks, cuts)).eval(), whole, backbone
+    return LORA.put_on(bare, adapter).eval(), whole, backbone
 
 
 def outputs_of(model: nn.Module, path: str) -> torch.Tensor:
