@@ -29,6 +29,8 @@ from light_peft.runtime import quiet_libraries
 
 RULE = PruneRule(attn=0.25, ffn=0.25)
 RANDOM_SEEDS = range(8)
+TOKENS_AT_ONCE = 32
+"""Tokens whose gradients are computed together."""
 STORIES = """
 Once upon a time, there was a little girl named Lily. She had a small red ball. Every day she went to the park with
 her mom and played with the ball. One day, the ball rolled under a big tree. Lily looked and looked, but she could not
@@ -105,12 +107,15 @@ def taylor_scores(model: PreTrainedModel, backbone: Backbone, stories: list[torc
     """Return |m * dL/dm| of every group, summed over the predicted tokens; `model` stays as it is."""
     model.requires_grad_(False)
     with masked(model, backbone.sites) as masks:
-        totals = {site: torch.zeros_like(mask) for site, mask in masks.masks.items()}
-        for loss in (loss for story_1T in stories for loss in token_losses_P(model, story_1T)):
-            gradients = torch.autograd.grad(loss, [*masks.masks.values()], retain_graph=True)
-            for (site, mask), gradient in zip(masks.masks.items(), gradients, strict=True):
-                totals[site] += (mask.detach() * gradient).abs()
-    attn, ffn = (tuple(totals[site] for site in backbone.sites_of(kind)) for kind in ("attn", "ffn"))
+        totals = {mask: torch.zeros(len(mask)) for mask in masks.masks.values()}
+        for story_1T in stories:
+            losses_P = token_losses_P(model, story_1T)
+            rows_PP = torch.eye(len(losses_P))
+            for rows in rows_PP.split(TOKENS_AT_ONCE):
+                gradients = torch.autograd.grad(losses_P, [*totals], rows, retain_graph=True, is_grads_batched=True)
+                for mask, gradient in zip(totals, gradients, strict=True):
+                    totals[mask] += (mask.detach() * gradient).abs().sum(dim=0)
+    attn, ffn = (tuple(totals[masks.masks[site]] for site in backbone.sites_of(kind)) for kind in ("attn", "ffn"))
     return Scores(attn, ffn)
 
 
@@ -159,8 +164,9 @@ def losses(model: PreTrainedModel, stories: list[torch.Tensor]) -> dict[str, lis
 
 
 def load(folder: str) -> PreTrainedModel:
-    """Return the language model in a folder, in fp32, ready for evaluation."""
-    return AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()
+    """Return the language model in a folder, in fp32; only its plain attention gives many gradients at once."""
+    settings = {"local_files_only": True, "dtype": torch.float32, "attn_implementation": "eager"}
+    return AutoModelForCausalLM.from_pretrained(folder, **settings).eval()
 
 
 def main(words: list[str]) -> int:

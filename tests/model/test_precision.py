@@ -73,7 +73,7 @@ def test_full_fine_tuning_needs_fp32() -> None:
         check(configure("peft=full", "model.dtype=bf16"), ["full", "lora"], ["mask"])
 
 
-@pytest.mark.parametrize("model", ["tiny_llama", "tiny_gemma3", "tiny_bert"])
+@pytest.mark.parametrize("model", ["tiny_llama", "tiny_gemma3"])
 @pytest.mark.parametrize("saved", ["true", "false"])
 def test_a_run_comes_back_with_its_precision_to_the_bit(
     tmp_path: Path, model: str, saved: str, monkeypatch: pytest.MonkeyPatch
