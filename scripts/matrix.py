@@ -149,30 +149,33 @@ def silenced(kind: PeftKind, model: nn.Module, plan: PruningPlan) -> Iterator[No
             del layer.forward
 
 
-def cell(words: list[str], model_name: str) -> tuple[str, float]:
-    """Return what to show for one cell, and its difference (0 where the two do not combine)."""
+def cell(words: list[str], model_name: str) -> float | str:
+    """Return the difference of one cell, or why the two do not combine."""
     torch.manual_seed(0)
     config = configured(f"model={model_name}", *words)
     model = load_foundation(config.model, config.task).model
     if reasons := refusals(config, model):
-        return reasons[0], 0.0
+        return "; ".join(reasons)
     ids = torch.randint(5, model.config.vocab_size, (8, config.data.max_length))
     mask = (torch.arange(config.data.max_length) < torch.randint(4, config.data.max_length + 1, (8, 1))).long()
-    trial = try_out(config, model, {"input_ids": ids, "attention_mask": mask})
-    return f"{trial.difference:.1e}", trial.difference
+    return try_out(config, model, {"input_ids": ids, "attention_mask": mask}).difference
 
 
 def main(models: list[str]) -> int:
-    """Print a line per cell."""
+    """Print a row per kind, a column per model, and below it the reason of each empty cell."""
     door.register()
     quiet_libraries()
-    worst = 0.0
-    for model in models or sorted(path.stem for path in (door.conf_dir() / "model").glob("tiny_*.yaml")):
-        for name, words in columns().items():
-            shown, difference = cell(words, model)
-            worst = max(worst, difference)
-            print(f"{model:16} {name:20} {shown}", flush=True)
-    return int(not worst <= ROUNDING)
+    models = models or sorted(path.stem for path in (door.conf_dir() / "model").glob("tiny_*.yaml"))
+    print("|", " | ".join(["", *models]), "|\n|---" + "|---" * len(models) + "|", flush=True)
+    cells: dict[tuple[str, str], float | str] = {}
+    for name, words in columns().items():
+        cells |= {(name, model): cell(words, model) for model in models}
+        row = [f"{c:.1e}" if isinstance(c := cells[name, model], float) else "-" for model in models]
+        print("|", " | ".join([name, *row]), "|", flush=True)
+    for (name, model), reason in cells.items():
+        if isinstance(reason, str):
+            print(f"{name} on {model}: {reason}")
+    return int(not all(c <= ROUNDING for c in cells.values() if isinstance(c, float)))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from light_peft.config import PeftConfig
 from light_peft.model import describe
 from light_peft.model.cut import MatrixCut
 from light_peft.peft_modules import peft_kind
+from light_peft.peft_modules.difference import observe_difference
 from light_peft.pipeline import Run, run
 from matrix import attach_random, configured
 from model_cases import TARGETS, logits, tiny_batch, tiny_model
@@ -102,6 +103,37 @@ def test_ia3_multiplies_the_inputs_of_the_ffns_output_projection() -> None:
     config = model.peft_config["default"]
     assert config.feedforward_modules == {path for path in kind.views(model) if path.endswith("output.dense")}
     assert kind.bare(model).get_submodule(OUTPUT).is_feedforward
+
+
+def test_the_difference_of_a_layer_is_the_increment_of_lora() -> None:
+    """What the kinds without an increment at hand are measured by agrees with what LoRA is measured by."""
+    model, kind = attached("peft=lora"), peft_kind("lora")
+    path, view = next(iter(kind.views(model).items()))
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def sink(increment: torch.Tensor, norm: torch.Tensor, scaling: float) -> None:
+        seen.append((increment.detach() * scaling, norm))
+
+    handles = [
+        *view.observe(sink, with_dropout=False),
+        *observe_difference(kind.bare(model).get_submodule(path), sink, with_dropout=False),
+        *observe_difference(kind.bare(model).get_submodule(path), sink, with_dropout=True),
+    ]
+    model(**BATCH)
+    for handle in handles:
+        handle.remove()
+    assert len(seen) == 3
+    for increment, norm in seen[1:]:
+        torch.testing.assert_close(increment, seen[0][0], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(norm, seen[0][1])
+
+
+def test_an_adapter_of_our_own_is_refused_by_a_wrong_base(tmp_path: Path) -> None:
+    model, kind = attached("peft=bitfit"), peft_kind("bitfit")
+    bare, adapter = kind.take_off(model)
+    cut = kind.cut(adapter, bare, {}, {QUERY: MatrixCut(rows=torch.arange(6))})
+    with pytest.raises(ValueError, match=r"wrong base model: .*query\.bias has shape \[24\], the adapter's is \[6\]"):
+        kind.put_on(bare, cut)
 
 
 def test_adalora_allocates_ranks_and_cuts_them_in_the_end() -> None:

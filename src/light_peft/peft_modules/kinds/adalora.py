@@ -4,6 +4,7 @@ The importance that it allocates by is its own, so estimation trains all `init_r
 The orthogonal regularisation is added to the loss by HF peft's forward pass.
 """
 
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -103,7 +104,10 @@ class AdaLora(HfKind):
 
     def load(self, base: PreTrainedModel, folder: Path) -> nn.Module:
         """Return `base` with the saved adapter on it, in eval mode; loaded for inference its loss would fail."""
-        return PeftModel.from_pretrained(base, str(folder), is_trainable=True).requires_grad_(False).eval()
+        with warnings.catch_warnings():
+            # HF peft takes the allocated ranks from the pattern when it sets the tensors, not where it warns.
+            warnings.filterwarnings("ignore", message="The following rank_pattern keys did not match")
+            return PeftModel.from_pretrained(base, str(folder), is_trainable=True).requires_grad_(False).eval()
 
 
 SHARES_OF = 1_000_000
