@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -239,3 +240,22 @@ def test_estimation_that_has_settled_stops_and_says_so(tmp_path: Path) -> None:
     checks = [entry for entry in record["history"] if "agreement" in entry]
     assert [entry["step"] for entry in checks] == [4, 6]
     assert checks[-1]["agreement"] == {"attn": 1.0, "ffn": 1.0, "rank": 1.0}
+
+
+def test_modules_on_lost_sublayers_go_first(tmp_path: Path) -> None:
+    """Whatever their scores, so that the share of modules leaves some that can learn."""
+
+    class Watched(Run):
+        def estimate(self) -> Any:
+            scores = super().estimate()
+            attn = (torch.ones(4), torch.zeros(4))
+            lost = {name: 9.0 + value for name, value in scores.modules.items() if "layer.1.attention" in name}
+            return replace(scores, attn=attn, modules=scores.modules | lost)
+
+    shares = ["prune.attn=0.5", "prune.attn_scope=global", "prune.allow_empty=true", "prune.ffn=0", "prune.peft_rank=0"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("light_peft.pipeline.Run", Watched)
+        record = finish(tmp_path / "run", *shares, "prune.peft_module=0.67", "save.model=false")
+    assert record["plan"]["heads"] == [4, 0]
+    assert len(record["plan"]["ranks"]) == 4
+    assert not any("layer.1.attention" in name for name in record["plan"]["ranks"])

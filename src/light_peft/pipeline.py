@@ -254,8 +254,13 @@ class Run:
                 raise ValueError("\n".join(refusals))
 
     def _plan_of(self, scores: Scores) -> PruningPlan:
+        """Decide; modules on sublayers that lose everything are the first to go."""
         plan = make_plan(scores, self.rule)
-        return plan.without(modules_on_empty_sites(self.backbone, plan))
+        if void := modules_on_empty_sites(self.backbone, plan):
+            plan = make_plan(scores.with_least(void), self.rule).without(void)
+        if self.everything.ranks and not plan.ranks:
+            raise ValueError("prune: every PEFT module left lies on a sublayer that loses all it has; cut less")
+        return plan
 
     def _phase(self, name: str, groups: list[ParameterGroup], steps: int, scheduler: str, warmup: float) -> Phase:
         train, optimizer = self.config.train, build_optimizer(groups)

@@ -9,7 +9,7 @@ from huggingface_hub import HfApi
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 
 import light_peft.hub
 from light_peft.config import ModelConfig, TaskConfig
@@ -121,6 +121,13 @@ def test_examples_longer_than_the_positions_are_refused() -> None:
         check_length(41, describe(bert), bert)
     with pytest.raises(ValueError, match=r"at most 39 tokens"):
         check_length(40, describe(roberta), roberta)
+
+
+def test_an_unknown_architecture_is_refused_before_its_weights_are_read(folder: Path, tmp_path: Path) -> None:
+    AutoTokenizer.from_pretrained(folder).save_pretrained(tmp_path)
+    AutoConfig.for_model("mamba", num_hidden_layers=1).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"architecture 'mamba' is not supported; known: .*'llama'"):
+        load_foundation(ModelConfig(name="x", path=str(tmp_path)), TASK)
 
 
 def test_an_unknown_architecture_names_the_known_ones() -> None:

@@ -23,9 +23,9 @@ from model_cases import logits, tiny_batch, tiny_config, with_random_lora
 FAMILIES = ["bert", "distilbert", "gemma3_text", "gpt2", "llama", "opt", "roberta"]
 
 
-def half_precision(family: str, dtype: torch.dtype = torch.bfloat16) -> nn.Module:
+def half_precision(family: str) -> nn.Module:
     torch.manual_seed(0)
-    model = AutoModelForSequenceClassification.from_config(tiny_config(family), dtype=dtype)
+    model = AutoModelForSequenceClassification.from_config(tiny_config(family), dtype=torch.bfloat16)
     head_in_fp32(model, describe(model).head_modules)
     return with_random_lora(model)[0]
 

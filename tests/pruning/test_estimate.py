@@ -20,10 +20,12 @@ LORA = peft_kind("lora")
 Batch = dict[str, torch.Tensor]
 
 
-def gather(steps: list[list[Batch]], config: EstimateConfig, *, dropout: float = 0.0, train: bool = False) -> Scores:
+def gather(
+    steps: list[list[Batch]], config: EstimateConfig, *, dropout: float = 0.0, train: bool = False, family: str = "bert"
+) -> Scores:
     """Return the scores after these steps, each a list of micro-batches, without moving any weight."""
     torch.manual_seed(0)
-    model, backbone = with_random_lora(tiny_model("bert"), dropout)
+    model, backbone = with_random_lora(tiny_model(family), dropout)
     for module in model.modules():
         if isinstance(module, nn.Dropout) and module.p != dropout:
             module.p = 0.0
@@ -63,6 +65,16 @@ def assert_same(one: Scores, other: Scores) -> None:
 def test_accumulated_micro_batches_give_the_scores_of_the_whole_batch() -> None:
     batch = tiny_batch()
     assert_same(gather([halves(batch)], EstimateConfig()), gather([[batch]], EstimateConfig()))
+
+
+@pytest.mark.parametrize("family", ["deberta-v2 shared", "gpt2", "llama", "opt"])
+def test_every_family_gives_the_ratio_of_its_tokens(family: str) -> None:
+    """OPT flattens the tokens before its FFN; DeBERTa's relative positions, in the same Linears, do not count."""
+    batch = tiny_batch()
+    whole = gather([[batch]], EstimateConfig(), family=family)
+    assert all(ratio > 0 for ratio in whole.modules.values())
+    halved = gather([halves(batch)], EstimateConfig(), family=family)
+    assert halved.modules == pytest.approx(whole.modules, rel=1e-4)
 
 
 def test_padding_changes_nothing() -> None:

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from transformers import AutoModelForCausalLM
+from transformers.pytorch_utils import Conv1D
 
 from light_peft.model import Backbone, count_block_parameters, describe
 from light_peft.model.cut import MatrixCut, cut_linear
@@ -14,7 +16,7 @@ from light_peft.pruning.masks import MaskSet
 from light_peft.pruning.plan import PruneRule, PruningPlan, keep_all, make_plan
 from light_peft.pruning.scores import Scores
 from light_peft.pruning.surgery import check_widths, cut_backbone, modules_on_empty_sites, plan_cuts
-from model_cases import SIZES, TINY, logits, tiny_batch, tiny_model, with_random_lora
+from model_cases import SIZES, TINY, logits, tiny_batch, tiny_config, tiny_model, with_random_lora
 
 LORA = peft_kind("lora")
 RULE = PruneRule(attn=0.5, ffn=0.4, peft_module=0.5, peft_rank=0.5)
@@ -110,6 +112,16 @@ def test_masked_equals_cut_where_sublayers_lose_everything(family: str) -> None:
     cut(**tiny_batch()).loss.backward()
 
 
+@pytest.mark.parametrize("family", ["gpt2", "gpt_neox", "llama", "opt"])
+def test_masked_equals_cut_of_a_causal_language_model(family: str) -> None:
+    """It has no head that is trained in full; the language model's own head stays frozen."""
+    torch.manual_seed(0)
+    model, backbone = with_random_lora(AutoModelForCausalLM.from_config(tiny_config(family)).eval())
+    plan = make_plan(random_scores(backbone, model), RULE)
+    from_masked, from_cut, _ = masked_and_cut(model, backbone, plan, fold=True)
+    assert_equal_but_for_rounding(from_masked, from_cut)
+
+
 @families
 def test_the_trainable_set_is_the_adapter_and_the_head(family: str) -> None:
     model, backbone = with_random_lora(tiny_model(family))
@@ -182,6 +194,17 @@ def test_a_cut_keeps_rows_columns_and_scale() -> None:
     expected = torch.stack([weight[[1, 3], 0] * 2.0, weight[[1, 3], 2] * 0.5], dim=1)
     assert torch.equal(linear.weight, expected)
     assert torch.equal(linear.bias, bias[[1, 3]])
+
+
+def test_a_transposed_weight_is_cut_like_any_other() -> None:
+    conv: Any = Conv1D(4, 3)
+    linear = nn.Linear(3, 4)
+    linear.weight.data, linear.bias.data = conv.weight.detach().T.clone(), conv.bias.detach().clone()
+    for module in (conv, linear):
+        cut_linear(module, MatrixCut(torch.tensor([1, 3]), torch.tensor([0, 2]), torch.tensor([2.0, 0.5])))
+    x = torch.randn(5, 2)
+    assert (conv.nx, conv.nf) == (2, 2)
+    torch.testing.assert_close(conv(x), linear(x))
 
 
 def test_masked_equals_cut_on_the_embedded_model() -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from light_peft.model.families import all_families
 from light_peft.model.family import Family
@@ -54,17 +54,26 @@ class Backbone:
         return list(dict.fromkeys(named))
 
 
+def family_of(config: PretrainedConfig) -> Family:
+    """Return the family of an architecture.
+
+    Raises:
+        ValueError: If it is not known.
+    """
+    families = all_families()
+    if config.model_type not in families:
+        raise ValueError(f"model: architecture '{config.model_type}' is not supported; known: {sorted(families)}")
+    return families[config.model_type]
+
+
 def describe(model: PreTrainedModel) -> Backbone:
     """Return the backbone of a task model, or of a causal language model, of a known family.
 
     Raises:
         ValueError: If the family of `model.config.model_type` is not known.
     """
-    families = all_families()
     config = model.config
-    if config.model_type not in families:
-        raise ValueError(f"model: architecture '{config.model_type}' is not supported; known: {sorted(families)}")
-    family = families[config.model_type]
+    family = family_of(config)
     layers = range(config.num_hidden_layers)
     names = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules()}
     return Backbone(

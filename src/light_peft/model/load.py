@@ -1,6 +1,8 @@
 """A foundation model with a fresh task head, from a package, a folder, the hub, or at random."""
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +19,7 @@ from transformers import (
 from light_peft.artifacts import file_sha256
 from light_peft.config import ModelConfig, TaskConfig
 from light_peft.hub import PROBE_SECONDS, ask_hub
-from light_peft.model.backbone import describe
+from light_peft.model.backbone import describe, family_of
 from light_peft.model.precision import DTYPES, head_in_fp32
 
 
@@ -65,10 +67,21 @@ def load_foundation(config: ModelConfig, task: TaskConfig) -> Foundation:
 def _from_pretrained(
     config: ModelConfig, name: str, shown: str, head: dict[str, Any], where: dict[str, Any]
 ) -> Foundation:
-    try:
+    with _explained(config, name, where):
+        architecture = AutoConfig.from_pretrained(name, **where)
         tokenizer = AutoTokenizer.from_pretrained(name, **where)
+    family_of(architecture)
+    with _explained(config, name, where):
         dtype = DTYPES.get(config.dtype, "auto")
         model = AutoModelForSequenceClassification.from_pretrained(name, dtype=dtype, **where, **head)
+    return _settled(config, model, tokenizer, shown)
+
+
+@contextmanager
+def _explained(config: ModelConfig, name: str, where: dict[str, Any]) -> Iterator[None]:
+    """Say what to do where files cannot be loaded."""
+    try:
+        yield
     except (OSError, ValueError) as error:
         missing = where["local_files_only"] and not Path(name).is_dir()
         reason = "no answer from the hub, no cached copy: " if missing else ""
@@ -76,7 +89,6 @@ def _from_pretrained(
             f"model={config.name}: cannot load '{name}' ({reason}{_first_line(error)}); give a folder with "
             f"model.path=FOLDER, or fill the cache on a machine with network (HF_HOME) and set HF_HUB_OFFLINE=1"
         ) from error
-    return _settled(config, model, tokenizer, shown)
 
 
 def _settled(

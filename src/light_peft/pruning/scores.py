@@ -4,7 +4,8 @@ Shape suffixes: B batch, T tokens, I input width, O output width, R rank.
 Equations: Gu et al., Light-PEFT, Findings of ACL 2024 (arXiv 2406.03792); "reference" is the published code.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -33,6 +34,10 @@ class Scores:
         for vector in (*self.attn, *self.ffn, *self.ranks.values()):
             assert vector.ndim == 1
             assert torch.isfinite(vector).all(), "scores must be finite"
+
+    def with_least(self, names: Collection[str]) -> "Scores":
+        """Return the scores with these PEFT modules below all others."""
+        return replace(self, modules={name: -1.0 if name in names else v for name, v in self.modules.items()})
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return all values as named fp32 tensors, ready for a safetensors file."""
