@@ -15,6 +15,7 @@ from light_peft.config import Config, EstimateConfig
 from light_peft.model import Backbone, count_parameters, describe
 from light_peft.model.cut import width_out_in
 from light_peft.peft_modules import all_kinds, check_model, peft_kind
+from light_peft.pruning.criteria import Subject, criterion_of
 from light_peft.pruning.estimate import ImportanceRecorder
 from light_peft.pruning.masks import masked
 from light_peft.pruning.surgery import cut_backbone
@@ -216,11 +217,13 @@ def test_every_module_has_an_importance(family: str, column: str, with_dropout: 
     views = kind.views(attached)
     assert bool(views) == ("module" in kind.can_prune)
     estimate = EstimateConfig(window=1.0, ratio_dropout=with_dropout)
-    recorder = ImportanceRecorder(views, estimate, 1, torch.device("cpu"))
-    with masked(kind.bare(attached), backbone.sites) as masks, recorder.watching(attached):
-        attached(**BATCH).loss.backward()
-        recorder.after_backward(0)
-        recorder.after_step(0)
-    scores = recorder.scores(masks, "magnitude")
+    with masked(kind.bare(attached), backbone.sites) as masks:
+        subject = Subject(kind.bare(attached), backbone, views, masks, config_of(column).prune, seed=5)
+        recorder = ImportanceRecorder(subject, criterion_of("mask")(subject), estimate, 1)
+        with recorder.watching(attached):
+            attached(**BATCH).loss.backward()
+            recorder.after_backward(0)
+            recorder.after_step(0)
+        scores = recorder.scores()
     assert all(value > 0 for value in scores.modules.values())
     assert all(bool((ranks > 0).any()) == ("rank" in kind.can_prune) for ranks in scores.ranks.values())
