@@ -13,7 +13,9 @@ from torch import nn
 from light_peft import door
 from light_peft.config import Config, EstimateConfig
 from light_peft.model import Backbone, count_parameters, describe
+from light_peft.model.cut import width_out_in
 from light_peft.peft_modules import all_kinds, check_model, peft_kind
+from light_peft.pruning.criteria import Subject, criterion_of
 from light_peft.pruning.estimate import ImportanceRecorder
 from light_peft.pruning.masks import masked
 from light_peft.pruning.surgery import cut_backbone
@@ -23,10 +25,11 @@ from model_cases import TINY, logits, tiny_batch, tiny_model
 BATCH = tiny_batch()
 REASONS = {
     "bitfit": "have no biases",
-    "prefix_tuning": "takes no keys and values from outside|is more than the",
+    "miss": "is no plain Linear",
+    "prefix_tuning": "takes no keys and values from outside|is more than the|not those that are left",
     "prompt_tuning": "finds its token by the ids|is more than the",
 }
-"""What may be said where a family and a column do not combine; all other columns combine with every family."""
+"""What may be said where a family and a kind do not combine; all other kinds combine with every family."""
 ALL = [(family, column) for family in sorted(TINY) for column in columns()]
 cells = pytest.mark.parametrize(("family", "column"), ALL, ids=lambda value: value.replace(" ", "-"))
 
@@ -36,7 +39,7 @@ def only_what_combines(request: pytest.FixtureRequest) -> None:
     """Skip the cells that are refused; a refusal that is not expected is no reason to skip."""
     cell = getattr(getattr(request.node, "callspec", None), "params", {})
     if "family" in cell and (reason := refusal_of(cell["family"], cell["column"])):
-        assert re.search(REASONS.get(cell["column"], "no refusal is expected"), reason), reason
+        assert re.search(REASONS.get(config_of(cell["column"]).peft.kind, "no refusal is expected"), reason), reason
         pytest.skip(reason)
 
 
@@ -154,7 +157,7 @@ def test_adapter_and_head_are_trained_and_their_number_is_a_formula(family: str,
 def widths(trial: Trial, path: str) -> tuple[int, int]:
     """Return the input and output features of a Linear after the cut."""
     layer = trial.kind.bare(trial.cut).get_submodule(path)
-    wide, narrow = getattr(layer, "base_layer", layer).weight.shape
+    wide, narrow = width_out_in(getattr(layer, "base_layer", layer))
     return narrow, wide
 
 
@@ -214,11 +217,13 @@ def test_every_module_has_an_importance(family: str, column: str, with_dropout: 
     views = kind.views(attached)
     assert bool(views) == ("module" in kind.can_prune)
     estimate = EstimateConfig(window=1.0, ratio_dropout=with_dropout)
-    recorder = ImportanceRecorder(views, estimate, 1, torch.device("cpu"))
-    with masked(kind.bare(attached), backbone.sites) as masks, recorder.watching(attached):
-        attached(**BATCH).loss.backward()
-        recorder.after_backward(0)
-        recorder.after_step(0)
-    scores = recorder.scores(masks, "magnitude")
+    with masked(kind.bare(attached), backbone.sites) as masks:
+        subject = Subject(kind.bare(attached), backbone, views, masks, config_of(column).prune, seed=5)
+        recorder = ImportanceRecorder(subject, criterion_of("mask")(subject), estimate, 1)
+        with recorder.watching(attached):
+            attached(**BATCH).loss.backward()
+            recorder.after_backward(0)
+            recorder.after_step(0)
+        scores = recorder.scores()
     assert all(value > 0 for value in scores.modules.values())
     assert all(bool((ranks > 0).any()) == ("rank" in kind.can_prune) for ranks in scores.ranks.values())

@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
+from light_peft.model.cut import width_out_in
 from light_peft.peft_modules.kind import RatioSink
 from light_peft.pruning.scores import output_norm_BT
 
@@ -133,8 +134,8 @@ def insert(model: PreTrainedModel, config: BottleneckConfig) -> PreTrainedModel:
     """Return `model` with adapters on it, their weights fresh."""
     for path, units in config.units.items():
         base_layer = model.get_submodule(path)
-        weight = base_layer.get_parameter("weight")
-        adapter = Bottleneck(weight.shape[0], units, config).to(weight.device)
+        device = base_layer.get_parameter("weight").device
+        adapter = Bottleneck(width_out_in(base_layer)[0], units, config).to(device)
         source = model.get_submodule(config.sources[path]) if path in config.sources else None
         model.set_submodule(path, AdaptedLinear(base_layer, adapter, source))
     return model

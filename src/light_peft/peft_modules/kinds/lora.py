@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from light_peft.config import PeftConfig
 from light_peft.model import Backbone
-from light_peft.model.cut import MatrixCut
+from light_peft.model.cut import MatrixCut, weight_OI
 from light_peft.peft_modules.difference import observe_difference
 from light_peft.peft_modules.hf import NAME, PREFIX, HfKind, Lay
 from light_peft.peft_modules.kind import Adapter, PeftView, RatioSink
@@ -128,10 +128,10 @@ class Lora(HfKind):
         left = super().cut(adapter, model, ranks, cuts)
         for path, kept in ranks.items() if adapter.config.use_dora else ():
             a_RI = adapter.tensors[f"{PREFIX}{path}.{A}"][list(kept)]
-            weight_OI = cast(torch.Tensor, model.get_submodule(path).weight).to(a_RI)
+            dense_OI = weight_OI(model.get_submodule(path)).to(a_RI)
             cut_a_RI, cut_b_OR, magnitude_O = (left.tensors[f"{PREFIX}{path}.{name}"] for name in (A, B, MAGNITUDE))
             cut, scaling = cuts.get(path, MatrixCut()), scaling_of(adapter.config)
-            rows_OI = cut.of_output(weight_OI)
+            rows_OI = cut.of_output(dense_OI)
             before_O = torch.linalg.vector_norm(rows_OI + scaling * cut_b_OR @ a_RI, dim=1)
             after_O = torch.linalg.vector_norm(cut.of_input(rows_OI) + scaling * cut_b_OR @ cut_a_RI, dim=1)
             left.tensors[f"{PREFIX}{path}.{MAGNITUDE}"] = magnitude_O * after_O / before_O

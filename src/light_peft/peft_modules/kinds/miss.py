@@ -9,10 +9,11 @@ increment. What cannot follow is refused at the start.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from peft import MissConfig
 from peft.tuners.miss import MissLinear
+from torch import nn
 from transformers import PreTrainedModel
 
 from light_peft.config import Config, PeftConfig
@@ -66,7 +67,10 @@ def _wrong_widths(config: PeftConfig, model: PreTrainedModel, backbone: Backbone
     inputs, outputs = _groups(config)
     for name in config.targets:
         for path in backbone.paths_of([name]):
-            wide, narrow = cast(tuple[int, int], model.get_submodule(path).get_parameter("weight").shape)
+            if not isinstance(linear := model.get_submodule(path), nn.Linear):
+                yield f"peft.kind=miss: {name} of '{model.config.model_type}' is no plain Linear; take another kind"
+                continue
+            wide, narrow = linear.weight.shape
             if inputs > narrow or (config.miss_init == "bat" and narrow % inputs):
                 yield f"peft.r={config.r}: {name} has {narrow} inputs; take a divisor of it"
             if wide % outputs:

@@ -48,6 +48,13 @@ class PrefixTuning(VirtualTokens):
                 "(past_key_values) for all its layers; take another kind, such as peft=prompt_tuning or peft=lora"
             )
 
+        share = config.prune.attn if config.prune.method != "none" else 0
+        if share and hasattr(model.config, "num_key_value_heads"):
+            yield (
+                f"prune.attn={share:g}: prefixes follow the key/value heads that the configuration of "
+                f"'{model.config.model_type}' names, not those that are left; set prune.attn=0, or take peft=lora"
+            )
+
     def cut(
         self, adapter: Adapter, model: PreTrainedModel, ranks: dict[str, tuple[int, ...]], cuts: dict[str, MatrixCut]
     ) -> Adapter:
