@@ -1,0 +1,61 @@
+"""Every knob of a run: dataclass fields with their unit or meaning below them.
+
+Hydra uses these classes as the schema of `conf/`; library users may build them by hand.
+A field without a default here must be given in `conf/` or by the caller.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from omegaconf import OmegaConf
+
+from light_peft.config.method import EstimateConfig, PeftConfig, PruneConfig
+from light_peft.config.running import DataConfig, DataFiles, RuntimeConfig, SaveConfig, TrainConfig
+from light_peft.config.task import HubData, ModelConfig, OfficialData, TaskConfig
+
+__all__ = [
+    "Config",
+    "DataConfig",
+    "DataFiles",
+    "EstimateConfig",
+    "HubData",
+    "ModelConfig",
+    "OfficialData",
+    "PeftConfig",
+    "PruneConfig",
+    "RuntimeConfig",
+    "SaveConfig",
+    "TaskConfig",
+    "TrainConfig",
+    "config_from_dict",
+]
+
+
+@dataclass
+class Config:
+    """A whole run, as asked for."""
+
+    task: TaskConfig = field(default_factory=TaskConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    peft: PeftConfig = field(default_factory=PeftConfig)
+    prune: PruneConfig = field(default_factory=PruneConfig)
+    estimate: EstimateConfig = field(default_factory=EstimateConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    save: SaveConfig = field(default_factory=SaveConfig)
+    seed: int = 42
+    """Seed of initialisation, data order and dropout."""
+    run_dir: str | None = None
+    """Folder of this run; null makes a fresh one below outputs/."""
+    evaluate: str | None = None
+    """Folder of a finished run to score again instead of running."""
+
+
+def config_from_dict(values: dict[str, Any], overrides: dict[str, Any] | None = None) -> Config:
+    """Return the typed configuration of composed plain values, such as a record holds.
+
+    Raises:
+        omegaconf.errors.OmegaConfBaseException: If a key is unknown, missing or of the wrong type.
+    """
+    return cast(Config, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), values, overrides or {})))

@@ -1,0 +1,82 @@
+"""How a run goes: training, data, machine, what it leaves behind."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class TrainConfig:
+    """The training phase."""
+
+    epochs: float = 3.0
+    """Passes over the training data; ignored if max_steps is given."""
+    max_steps: int | None = None
+    """Optimizer steps; null takes epochs."""
+    batch_size: int = 32
+    """Examples per forward pass and process."""
+    eval_batch_size: int = 64
+    """Examples per forward pass in evaluation."""
+    learning_rate: float = 1e-3
+    """Peak learning rate of PEFT and head."""
+    warmup: float = 0.1
+    """Warm-up steps: a count if >= 1, else a fraction of the training steps."""
+    weight_decay: float = 0.0
+    """AdamW decay; biases, norms and masks have none."""
+    scheduler: str = "linear"
+    """constant | linear | cosine."""
+    gradient_accumulation: int = 1
+    """Forward passes per optimizer step."""
+    max_grad_norm: float = 1.0
+    """Gradient norm clip over all trainables; 0 turns it off."""
+    distill: float = 0.0
+    """Weight of a distillation term on the outputs of the model before the cut; 0 leaves it out."""
+    distill_temperature: float = 2.0
+    """Temperature of the distillation term, for classification."""
+
+
+@dataclass
+class DataFiles:
+    """Files that replace the task's own."""
+
+    train: str | None = None
+    """Training file (.tsv, .csv, .jsonl, .json or .parquet)."""
+    validation: str | None = None
+    """Evaluation file, same formats."""
+
+
+@dataclass
+class DataConfig:
+    """Where the examples come from and how they are cut into batches."""
+
+    source: str = "auto"
+    """auto | hub | local: auto reads below `dir` if it is given, else from the hub."""
+    dir: str | None = None
+    """Folder that holds `glue/` (official release) or `nyu-mll/glue/` (the hub's layout)."""
+    files: DataFiles = field(default_factory=DataFiles)
+    max_length: int = 128
+    """Tokens per example at most; longer ones are truncated."""
+    padding: str = "dynamic"
+    """dynamic (to the longest of the batch, batches grouped by length) | max_length."""
+    max_train_samples: int | None = None
+    """Use a seeded random sample of this many training examples; null takes all."""
+    max_eval_samples: int | None = None
+    """Use the first so many examples of each evaluation split; null takes all."""
+
+
+@dataclass
+class RuntimeConfig:
+    """The machine."""
+
+    precision: str = "auto"
+    """auto | fp32 | bf16 | fp16 (autocast; for weights see model.dtype). auto: bf16 where the hardware has it."""
+    device: str = "auto"
+    """auto | cpu | cuda | mps."""
+    threads: int | None = None
+    """CPU threads of torch; null leaves torch's choice."""
+
+
+@dataclass
+class SaveConfig:
+    """What a run leaves behind besides its record, plan, scores and adapter."""
+
+    model: bool = True
+    """Also save the cut foundation model, so that the run folder loads alone."""
