@@ -135,3 +135,16 @@ def test_an_unknown_architecture_names_the_known_ones() -> None:
     model.config.model_type = "mamba"
     with pytest.raises(ValueError, match=r"architecture 'mamba' is not supported; known: .*'bert', .*'roberta'"):
         describe(model)
+
+
+@pytest.mark.parametrize("kind", ["folder", "random"])
+def test_values_of_the_models_own_configuration_can_be_replaced(folder: Path, kind: str) -> None:
+    def config(**values: float) -> ModelConfig:
+        if kind == "folder":
+            return ModelConfig(name="tiny", path=str(folder), config=values)
+        sizes = {"model_type": "bert", "hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
+        return ModelConfig(name="tiny", random=sizes, config=values, tokenizer_package=PACKAGE)
+
+    assert load_foundation(config(hidden_dropout_prob=0.0), TASK).model.config.hidden_dropout_prob == 0.0
+    with pytest.raises(ValueError, match=r"model\.config\.hidden_dropout: \w+ has no such setting; near: \['hidden_dr"):
+        load_foundation(config(hidden_dropout=0.0), TASK)

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -46,7 +48,8 @@ def load_foundation(config: ModelConfig, task: TaskConfig) -> Foundation:
     """
     head = head_settings(task) | dict(config.config)
     if config.random:
-        model_config = AutoConfig.for_model(**config.random, **head)
+        check_settings(config, AutoConfig.for_model(**config.random))
+        model_config = AutoConfig.for_model(**(config.random | head))
         tokenizer = AutoTokenizer.from_pretrained(_package_folder(config.tokenizer_package, needed_by=config.name))
         dtype = DTYPES.get(config.dtype)
         model = AutoModelForSequenceClassification.from_config(model_config, **({"dtype": dtype} if dtype else {}))
@@ -71,10 +74,24 @@ def _from_pretrained(
         architecture = AutoConfig.from_pretrained(name, **where)
         tokenizer = AutoTokenizer.from_pretrained(name, **where)
     family_of(architecture)
+    check_settings(config, architecture)
     with _explained(config, name, where):
         dtype = DTYPES.get(config.dtype, "auto")
         model = AutoModelForSequenceClassification.from_pretrained(name, dtype=dtype, **where, **head)
     return _settled(config, model, tokenizer, shown)
+
+
+def check_settings(config: ModelConfig, architecture: PretrainedConfig) -> None:
+    """Hold the names in `model.config` against what the architecture has.
+
+    Raises:
+        ValueError: If it has no such setting; near names are given.
+    """
+    known = architecture.to_dict()
+    for name in config.config:
+        if name not in known:
+            near = get_close_matches(name, known, n=3) or sorted(known)
+            raise ValueError(f"model.config.{name}: {architecture.model_type} has no such setting; near: {near}")
 
 
 @contextmanager
