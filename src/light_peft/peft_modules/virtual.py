@@ -33,9 +33,14 @@ class VirtualTokens(PeftKind):
 
     def attach(self, model: PreTrainedModel, backbone: Backbone, config: PeftConfig) -> nn.Module:
         """Return `model` behind fresh virtual tokens; the head is trained in full."""
-        own: Any = self.config_type(task_type="SEQ_CLS", num_virtual_tokens=config.virtual_tokens)  # type: ignore[call-arg]
+        sizes = {"num_virtual_tokens": config.virtual_tokens, **self.sizes(model, backbone)}
+        own: Any = self.config_type(task_type="SEQ_CLS", **sizes)  # type: ignore[arg-type]
         own.modules_to_save = list(backbone.head_modules)
         return wrapped(model, own)
+
+    def sizes(self, model: PreTrainedModel, backbone: Backbone) -> dict[str, int]:
+        """Return what HF peft need not read from the model's configuration."""
+        return {}
 
     def bare(self, model: nn.Module) -> PreTrainedModel:
         """Return the foundation model."""

@@ -22,6 +22,11 @@ class PromptTuning(VirtualTokens):
 
     config_type = PromptTuningConfig
 
+    def sizes(self, model: PreTrainedModel, backbone: Backbone) -> dict[str, int]:
+        """Return the width of the embeddings, which need not be the blocks', and what peft asks for along with it."""
+        width = model.get_input_embeddings().get_parameter("weight").shape[1]
+        return {"token_dim": width, "num_layers": backbone.num_layers, "num_attention_heads": 1}
+
     def model_refusals(self, config: Config, model: PreTrainedModel, backbone: Backbone) -> Iterator[str]:
         """Yield too little room, and heads that would read padding."""
         yield from super().model_refusals(config, model, backbone)
