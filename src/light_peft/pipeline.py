@@ -21,12 +21,12 @@ from light_peft.meter import Meter, PhaseCost
 from light_peft.model import check_length, count_block_parameters, count_parameters, describe
 from light_peft.model.load import load_foundation
 from light_peft.peft_modules import all_kinds, check_model, peft_kind
+from light_peft.pruning import recovery
 from light_peft.pruning.criteria import Subject, criterion_names, criterion_of
 from light_peft.pruning.estimate import ImportanceRecorder, mask_groups, mask_penalty
 from light_peft.pruning.masks import masked
 from light_peft.pruning.moments import ConsumerMoments, Moments
 from light_peft.pruning.plan import PruneRule, PruningPlan, check_feasible, keep_all, make_plan
-from light_peft.pruning.recovery import Recovery, increments_of, needs_moments, touched_paths
 from light_peft.pruning.scores import Scores
 from light_peft.pruning.settle import Settlement
 from light_peft.pruning.surgery import cut_backbone, modules_on_empty_sites, plan_cuts
@@ -123,7 +123,7 @@ class Run:
             ranks = {path: view.rank for path, view in self.kind.views(self.model).items()}
             self.everything = keep_all(heads, neurons, ranks)
             check_feasible(self.rule, self.everything)
-            self._check_criterion()
+            self._check_views()
         rows = {"train": len(self.train_set)} | {name: len(split) for name, split in self.eval_sets.items()}
         self.record.data = {"rows": rows, "sources": splits.sources, "digests": splits.digests}
         self.record.base = {"source": foundation.source}
@@ -147,7 +147,7 @@ class Run:
             settlement = Settlement(recorder, self._plan_of, config)
             phase.is_done = lambda: settlement.is_settled
             moments = ConsumerMoments(subject, second=self.config.prune.refit, counts=lambda: recorder.is_active)
-            with recorder.watching(self.model), moments.watching(self.model, needs_moments(self.config.prune)):
+            with recorder.watching(self.model), moments.watching(self.model, recovery.needs_moments(self.config.prune)):
                 self._run_phase(phase, [recorder, settlement])
             self.moments = moments.moments
             self.record.history += settlement.history
@@ -175,11 +175,11 @@ class Run:
         masks = scores.masks if scores is not None and prune.fold_masks else {}
         with self.meter.phase("surgery"):
             views = self.kind.views(self.model)
-            increments = increments_of(views, plan, touched_paths(prune, backbone, views))
+            increments = recovery.increments_of(views, plan, recovery.touched_paths(prune, backbone, views))
             model, adapter = self.kind.take_off(self.model)
             cuts = plan_cuts(backbone, plan, masks)
             adapter = self.kind.cut(adapter, model, plan.ranks, cuts)
-            replaced = Recovery(prune, cuts, increments, self.moments, masks).tensors(model, backbone)
+            replaced = recovery.Recovery(prune, cuts, increments, self.moments, masks).tensors(model, backbone)
             cut_backbone(model, backbone, plan, cuts, replaced)
             blocks = count_block_parameters(backbone, model)
             self.model = self.kind.put_on(model, adapter)
@@ -245,13 +245,13 @@ class Run:
         self.model = accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
         accelerator.free_memory()
 
-    def _check_criterion(self) -> None:
+    def _check_views(self) -> None:
         prune = self.config.prune
         if prune.method != "none":
             views = self.kind.views(self.model)
-            refusals = list(criterion_of(prune.criterion).refusals(views, self.backbone))
-            if refusals:
-                raise ValueError("\n".join(refusals))
+            of_criterion = criterion_of(prune.criterion).refusals(views, self.backbone)
+            if reasons := [*of_criterion, *recovery.refusals(prune, views)]:
+                raise ValueError("\n".join(reasons))
 
     def _plan_of(self, scores: Scores) -> PruningPlan:
         """Decide; modules on sublayers that lose everything are the first to go."""

@@ -4,7 +4,7 @@ Each way changes the weights that stay and nothing of the structure but a bias w
 Shape suffixes: O output, I input, K kept columns, C cut columns.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -38,6 +38,15 @@ def increments_of(views: Mapping[str, PeftView], plan: PruningPlan, paths: set[s
             assert kept is not None
             found[path] = Increments(whole_OI, whole_OI - kept)
     return found
+
+
+def refusals(config: PruneConfig, views: Mapping[str, PeftView]) -> Iterator[str]:
+    """Say what of the configured ways cannot be done with these PEFT modules."""
+    if config.merge_cut_peft and not any(view.increment_OI() is not None for view in views.values()):
+        yield (
+            "prune.merge_cut_peft=true: this PEFT kind adds nothing to weights that could be merged in part; set it to "
+            "false, or take peft=lora"
+        )
 
 
 def needs_moments(config: PruneConfig) -> bool:

@@ -90,7 +90,7 @@ def _broken_groups(config: Config, backbone: Backbone) -> Iterator[str]:
             if name is None:
                 continue
             out = f"drop {name} from peft.targets"
-            if port is site.consumer and config.prune.fold_masks:
+            if port is site.consumer and config.prune.fold_masks and config.prune.criterion == "mask":
                 yield f"prune.fold_masks=true: miss on {name} cannot follow; set prune.fold_masks=false or {out}"
             if share and port.size % size:
                 yield (
