@@ -26,6 +26,7 @@ from light_peft.pruning.plan import PruneRule, PruningPlan, make_plan
 from light_peft.pruning.scores import Scores
 from light_peft.pruning.surgery import cut_backbone, plan_cuts
 from light_peft.runtime import quiet_libraries
+from matrix import random_scores
 
 RULE = PruneRule(attn=0.25, ffn=0.25)
 RANDOM_SEEDS = range(8)
@@ -119,16 +120,6 @@ def taylor_scores(model: PreTrainedModel, backbone: Backbone, stories: list[torc
     return Scores(attn, ffn)
 
 
-def random_scores(backbone: Backbone, seed: int) -> Scores:
-    """Return scores that know nothing."""
-    generator = torch.Generator().manual_seed(seed)
-    attn, ffn = (
-        tuple(torch.rand(site.count, generator=generator) for site in backbone.sites_of(kind))
-        for kind in ("attn", "ffn")
-    )
-    return Scores(attn, ffn)
-
-
 @torch.no_grad()
 def masked_loss(model: PreTrainedModel, backbone: Backbone, plan: PruningPlan, stories: list[torch.Tensor]) -> float:
     """Return the loss with the groups outside the plan multiplied by 0."""
@@ -154,7 +145,7 @@ def losses(model: PreTrainedModel, stories: list[torch.Tensor]) -> dict[str, lis
     backbone = describe(model)
     measured, stories = stories[::2], stories[1::2]
     plan = make_plan(taylor_scores(model, backbone, measured), RULE)
-    at_random = [make_plan(random_scores(backbone, seed), RULE) for seed in RANDOM_SEEDS]
+    at_random = [make_plan(random_scores(backbone, {}, seed), RULE) for seed in RANDOM_SEEDS]
     return {
         "dense": [mean_loss(model, stories)],
         "masked": [masked_loss(model, backbone, plan, stories)],

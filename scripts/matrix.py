@@ -9,7 +9,7 @@ fp32. Exit code 1 if a difference is more than rounding.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -52,9 +52,13 @@ def columns() -> dict[str, list[str]]:
 
 def configured(*words: str) -> Config:
     """Return the configuration that these words compose to, for a tiny model."""
+    return composed(*SMALL, *words)
+
+
+def composed(*words: str) -> Config:
+    """Return the configuration that these words of the command line compose to."""
     with initialize_config_dir(str(door.conf_dir()), version_base="1.3"):
-        composed = compose("config", [*SMALL, *words])
-    return config_from_dict(OmegaConf.to_container(composed, resolve=True))
+        return config_from_dict(OmegaConf.to_container(compose("config", list(words)), resolve=True))
 
 
 @dataclass
@@ -124,11 +128,25 @@ def try_out(config: Config, model: PreTrainedModel, batch: dict[str, torch.Tenso
 
 def random_plan(config: Config, kind: PeftKind, model: nn.Module, backbone: Backbone) -> PruningPlan:
     """Return a plan by random scores and the configured shares; half of the modules stay."""
-    rule = PruneRule(**{name: getattr(config.prune, name) for name in PruneRule.__dataclass_fields__})
+    rule = PruneRule.of(config.prune)
     rule = replace(rule, peft_module=min(rule.peft_module, 0.5))
-    heads, neurons = (tuple(torch.rand(s.count) for s in backbone.sites_of(side)) for side in ("attn", "ffn"))
-    ranks = {path: torch.rand(view.rank) for path, view in kind.views(model).items()}
-    return make_plan(Scores(heads, neurons, {path: float(torch.rand(())) for path in ranks}, ranks), rule)
+    ranks = {path: view.rank for path, view in kind.views(model).items()}
+    return make_plan(random_scores(backbone, ranks), rule)
+
+
+def random_scores(backbone: Backbone, ranks: Mapping[str, int], seed: int = 3) -> Scores:
+    """Return random scores of all groups and of PEFT modules with so many ranks."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.rand(*shape, generator=generator)
+
+    return Scores(
+        attn=tuple(draw(site.count) for site in backbone.sites_of("attn")),
+        ffn=tuple(draw(site.count) for site in backbone.sites_of("ffn")),
+        modules={path: float(draw(1)) for path in ranks},
+        ranks={path: draw(rank) for path, rank in ranks.items()},
+    )
 
 
 @contextmanager

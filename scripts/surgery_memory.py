@@ -12,28 +12,19 @@ import sys
 import time
 
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from light_peft import door
-from light_peft.config import Config, config_from_dict
+from light_peft.config import Config
 from light_peft.meter import read_and_reset_peak
-from light_peft.model import Backbone, count_block_parameters, describe
+from light_peft.model import count_block_parameters, describe
 from light_peft.model.load import load_foundation
 from light_peft.peft_modules import peft_kind
 from light_peft.pruning.plan import PruneRule, make_plan
-from light_peft.pruning.scores import Scores
 from light_peft.pruning.surgery import cut_backbone, modules_on_empty_sites, plan_cuts
 from light_peft.runtime import quiet_libraries
+from matrix import composed, random_scores
 
 CPU = torch.device("cpu")
-
-
-def configured(words: list[str]) -> Config:
-    """Return the configuration of a run of this model."""
-    with initialize_config_dir(str(door.conf_dir()), version_base="1.3"):
-        composed = compose("config", [f"model={words[0]}", *words[1:]])
-    return config_from_dict(OmegaConf.to_container(composed, resolve=True))
 
 
 def resident() -> int:
@@ -41,14 +32,6 @@ def resident() -> int:
     gc.collect()
     read_and_reset_peak(CPU)
     return read_and_reset_peak(CPU)
-
-
-def random_scores(backbone: Backbone, ranks: dict[str, int]) -> Scores:
-    """Return random scores of everything that may be cut."""
-    attn, ffn = (tuple(torch.rand(site.count) for site in backbone.sites_of(kind)) for kind in ("attn", "ffn"))
-    return Scores(
-        attn, ffn, {path: float(torch.rand(())) for path in ranks}, {path: torch.rand(r) for path, r in ranks.items()}
-    )
 
 
 def measure(config: Config) -> dict[str, float]:
@@ -61,7 +44,7 @@ def measure(config: Config) -> dict[str, float]:
     del foundation
     size = sum(parameter.nbytes for parameter in model.parameters())
     ranks = {path: view.rank for path, view in kind.views(model).items()}
-    rule = PruneRule(**{name: getattr(config.prune, name) for name in PruneRule.__dataclass_fields__})
+    rule = PruneRule.of(config.prune)
     plan = make_plan(random_scores(backbone, ranks), rule)
     plan = plan.without(modules_on_empty_sites(backbone, plan) & set(ranks))
     loaded, start = resident(), time.perf_counter()
@@ -69,9 +52,10 @@ def measure(config: Config) -> dict[str, float]:
     del model
     cuts = plan_cuts(backbone, plan)
     blocks = count_block_parameters(backbone, bare)
+    adapter = kind.cut(adapter, bare, plan.ranks, cuts)
     cut_backbone(bare, backbone, plan, cuts)
     kept = count_block_parameters(backbone, bare) / blocks
-    model = kind.put_on(bare, kind.cut(adapter, plan.ranks, cuts))
+    model = kind.put_on(bare, adapter)
     seconds, peak = time.perf_counter() - start, read_and_reset_peak(CPU)
     left = sum(parameter.nbytes for parameter in model.parameters())
     return {
@@ -92,7 +76,7 @@ def main(words: list[str]) -> int:
         return 2
     door.register()
     quiet_libraries()
-    figures = measure(configured(words))
+    figures = measure(composed(f"model={words[0]}", *words[1:]))
     for name, value in figures.items():
         print(f"{name:24}" + (f"{value / 2**20:9.1f} MiB" if value > 2**20 else f"{value:9.2f}"))
     print(f"{'peak over model':24}{figures['peak during surgery'] / figures['model']:9.3f}")

@@ -101,7 +101,7 @@ def set_masks(masks: MaskSet, oracle: Oracle) -> None:
 
 
 def rule_of(config: Config) -> PruneRule:
-    return PruneRule(**{name: getattr(config.prune, name) for name in PruneRule.__dataclass_fields__})
+    return PruneRule.of(config.prune)
 
 
 @torch.no_grad()

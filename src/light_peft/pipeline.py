@@ -81,7 +81,7 @@ class Run:
         self.accelerator = start_runtime(config.runtime, config.seed)
         self.meter = Meter(self.accelerator.device)
         self.kind = peft_kind(config.peft.kind)
-        self.rule = PruneRule(**{name: getattr(config.prune, name) for name in PruneRule.__dataclass_fields__})
+        self.rule = PruneRule.of(config.prune)
         self.moments: dict[str, Moments] = {}
         record.versions, record.git = versions(), git_state()
         record.hardware = hardware() | {"precision": self.accelerator.mixed_precision.replace("no", "fp32")}

@@ -14,8 +14,8 @@ from light_peft.pruning.masks import masked
 from light_peft.pruning.moments import ConsumerMoments, Moments
 from light_peft.pruning.plan import PruneRule, PruningPlan, make_plan
 from light_peft.pruning.recovery import Recovery, increments_of, stand_in_CK, touched_paths
-from light_peft.pruning.scores import Scores
 from light_peft.pruning.surgery import cut_backbone, plan_cuts
+from matrix import random_scores
 from model_cases import logits, tiny_batch, tiny_model, with_random_lora
 
 LORA = peft_kind("lora")
@@ -23,15 +23,8 @@ BATCH = tiny_batch(rows=40)
 
 
 def plan_for(model: nn.Module, backbone: Backbone, **shares: float) -> PruningPlan:
-    generator = torch.Generator().manual_seed(3)
-    views = LORA.views(model)
-    scores = Scores(
-        attn=tuple(torch.rand(site.count, generator=generator) for site in backbone.sites_of("attn")),
-        ffn=tuple(torch.rand(site.count, generator=generator) for site in backbone.sites_of("ffn")),
-        modules={path: float(torch.rand((), generator=generator)) for path in views},
-        ranks={path: torch.rand(view.rank, generator=generator) for path, view in views.items()},
-    )
-    return make_plan(scores, PruneRule(**shares))
+    ranks = {path: view.rank for path, view in LORA.views(model).items()}
+    return make_plan(random_scores(backbone, ranks), PruneRule(**shares))
 
 
 def moments_of(model: nn.Module, backbone: Backbone) -> dict[str, Moments]:

@@ -16,6 +16,7 @@ from light_peft.pruning.masks import MaskSet
 from light_peft.pruning.plan import PruneRule, PruningPlan, keep_all, make_plan
 from light_peft.pruning.scores import Scores
 from light_peft.pruning.surgery import check_widths, cut_backbone, modules_on_empty_sites, plan_cuts
+from matrix import random_scores
 from model_cases import SIZES, TINY, logits, tiny_batch, tiny_config, tiny_model, with_random_lora
 
 LORA = peft_kind("lora")
@@ -23,15 +24,8 @@ RULE = PruneRule(attn=0.5, ffn=0.4, peft_module=0.5, peft_rank=0.5)
 families = pytest.mark.parametrize("family", sorted(TINY))
 
 
-def random_scores(backbone: Backbone, model: nn.Module, seed: int = 3) -> Scores:
-    generator = torch.Generator().manual_seed(seed)
-    views = LORA.views(model)
-    return Scores(
-        attn=tuple(torch.rand(site.count, generator=generator) for site in backbone.sites_of("attn")),
-        ffn=tuple(torch.rand(site.count, generator=generator) for site in backbone.sites_of("ffn")),
-        modules={path: float(torch.rand((), generator=generator)) for path in views},
-        ranks={path: torch.rand(view.rank, generator=generator) for path, view in views.items()},
-    )
+def scores_of(backbone: Backbone, model: nn.Module) -> Scores:
+    return random_scores(backbone, {path: view.rank for path, view in LORA.views(model).items()})
 
 
 def counts(backbone: Backbone) -> tuple[list[int], list[int]]:
@@ -89,7 +83,7 @@ def masked_and_cut(
 @pytest.mark.parametrize("fold", [False, True])
 def test_masked_equals_cut(family: str, fold: bool) -> None:
     model, backbone = with_random_lora(tiny_model(family))
-    plan = make_plan(random_scores(backbone, model), RULE)
+    plan = make_plan(scores_of(backbone, model), RULE)
     before = logits(model, tiny_batch())
     from_masked, from_cut, _ = masked_and_cut(model, backbone, plan, fold=fold)
     assert_equal_but_for_rounding(from_masked, from_cut)
@@ -117,7 +111,7 @@ def test_masked_equals_cut_of_a_causal_language_model(family: str) -> None:
     """It has no head that is trained in full; the language model's own head stays frozen."""
     torch.manual_seed(0)
     model, backbone = with_random_lora(AutoModelForCausalLM.from_config(tiny_config(family)).eval())
-    plan = make_plan(random_scores(backbone, model), RULE)
+    plan = make_plan(scores_of(backbone, model), RULE)
     from_masked, from_cut, _ = masked_and_cut(model, backbone, plan, fold=True)
     assert_equal_but_for_rounding(from_masked, from_cut)
 
@@ -125,7 +119,7 @@ def test_masked_equals_cut_of_a_causal_language_model(family: str) -> None:
 @families
 def test_the_trainable_set_is_the_adapter_and_the_head(family: str) -> None:
     model, backbone = with_random_lora(tiny_model(family))
-    plan = make_plan(random_scores(backbone, model), RULE)
+    plan = make_plan(scores_of(backbone, model), RULE)
     *_, cut = masked_and_cut(model, backbone, plan, fold=True)
     trainable = {name for name, parameter in cut.named_parameters() if parameter.requires_grad}
     outside = {n for n in trainable if ".lora_" not in n and not set(n.split(".")) & set(backbone.head_modules)}
@@ -214,7 +208,7 @@ def test_masked_equals_cut_on_the_embedded_model() -> None:
     torch.manual_seed(0)
     model, backbone = with_random_lora(AutoModelForSequenceClassification.from_pretrained(package.MODEL_DIR).eval())
     rule = PruneRule(attn=1 / 3, ffn=0.4, peft_module=0.75, peft_rank=0.5)
-    plan = make_plan(random_scores(backbone, model), rule)
+    plan = make_plan(scores_of(backbone, model), rule)
     assert sum(map(len, plan.neurons)) == 6 * 1536 - math.floor(0.4 * 6 * 1536 + 0.5)
     from_masked, from_cut, _ = masked_and_cut(model, backbone, plan, fold=True)
     torch.testing.assert_close(from_masked, from_cut, atol=5e-6, rtol=0)

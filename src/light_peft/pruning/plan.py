@@ -35,6 +35,11 @@ class PruneRule:
     round_to: int = 1
     allow_empty: bool = False
 
+    @classmethod
+    def of(cls, settings: Any) -> "PruneRule":
+        """Return the rule that an object with attributes of these names asks for, such as `config.prune`."""
+        return cls(**{name: getattr(settings, name) for name in cls.__dataclass_fields__})
+
 
 @dataclass(frozen=True)
 class PruningPlan:
