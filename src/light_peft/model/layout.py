@@ -46,6 +46,12 @@ def attn_site(config: PretrainedConfig, layer: int, paths: Paths) -> Site:
     return Site(layer, "attn", producers, Port(consumer, width), config.num_attention_heads)
 
 
+def fused_attn_site(config: PretrainedConfig, layer: int, paths: Paths, fused: Port) -> Site:
+    """Return the attention site of a layer with one projection for query, key and value."""
+    (consumer,) = paths["attn_output"]
+    return Site(layer, "attn", (fused,), Port(consumer, head_width(config)), config.num_attention_heads)
+
+
 def ffn_site(layer: int, paths: Paths, neurons: int) -> Site:
     """Return the FFN site of a layer; a gate is a second producer."""
     (consumer,) = paths["output"]
