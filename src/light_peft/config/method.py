@@ -95,10 +95,10 @@ class EstimateConfig:
     """steps | settled: after `steps`, or as soon as successive checks would keep the same."""
     check_every: int = 10
     """Optimizer steps between two checks of what would be kept."""
-    tolerance: float = 0.95
-    """Jaccard index from which two successive checks agree, of heads, neurons and ranks each, in (0, 1]."""
+    tolerance: float = 0.9
+    """stop=settled: mean Jaccard index of successive checks at which it stops, of heads, neurons and ranks each."""
     patience: int = 3
-    """Successive checks that must agree before estimation stops."""
+    """stop=settled: checks over which that mean is taken."""
     l1_attn: float = 1e-4
     """Coefficient of sum|m| over all heads in the loss."""
     l1_ffn: float = 1e-4

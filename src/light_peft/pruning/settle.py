@@ -1,6 +1,7 @@
 """Whether the decision still changes: what would be kept, compared from check to check."""
 
 from collections.abc import Callable
+from statistics import mean
 from typing import Any
 
 from light_peft.config import EstimateConfig
@@ -23,12 +24,15 @@ class Settlement:
         self.history: list[dict[str, Any]] = []
         self._recorder, self._decide, self._config = recorder, decide, config
         self._before: PruningPlan | None = None
-        self._agreed = 0
+        self._recent: list[dict[str, float]] = []
 
     @property
     def is_settled(self) -> bool:
-        """Whether the phase may end: as many checks in a row as asked for agreed within the tolerance."""
-        return self._config.stop == "settled" and self._agreed >= self._config.patience
+        """Whether the phase may end: over the last checks each agreement is, in the mean, as high as asked for."""
+        recent = self._recent[-self._config.patience :]
+        if self._config.stop != "settled" or len(recent) < self._config.patience:
+            return False
+        return all(mean(one[name] for one in recent) >= self._config.tolerance for name in recent[0])
 
     def after_backward(self, step: int) -> None:
         """Look at nothing."""
@@ -41,12 +45,10 @@ class Settlement:
         plan, before = self._plan(), self._before
         self._before = plan
         if plan is None or before is None:
-            self._agreed = 0
+            self._recent = []
             return
-        agreement = plan.agreement(before)
-        self.history.append({"phase": "estimate", "step": done, "agreement": agreement})
-        agrees = min(agreement.values(), default=1.0) >= self._config.tolerance
-        self._agreed = self._agreed + 1 if agrees else 0
+        self._recent.append(plan.agreement(before))
+        self.history.append({"phase": "estimate", "step": done, "agreement": self._recent[-1]})
 
     def _plan(self) -> PruningPlan | None:
         """Return the plan of this moment; None where the scores so far would empty a layer."""
