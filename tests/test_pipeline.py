@@ -199,7 +199,7 @@ def test_folded_masks_keep_the_function_of_the_masked_model(tmp_path: Path) -> N
     shares = [f"prune.{name}=0" for name in ("attn", "ffn", "peft_module", "peft_rank")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("light_peft.pipeline.Run", Watched)
-        finish(tmp_path / "run", *shares, "prune.fold_masks=true", "save.model=false")
+        finish(tmp_path / "run", *shares, "prune.criterion=mask", "prune.fold_masks=true", "save.model=false")
     torch.testing.assert_close(seen[0], seen[1], atol=2e-6, rtol=0)
 
 

@@ -6,10 +6,11 @@ import pytest
 
 from light_peft.config import Config, ModelConfig, PeftConfig, PruneConfig, TaskConfig
 from light_peft.peft_modules import all_kinds
+from light_peft.pruning.criteria import criterion_names
 from light_peft.validation import CHOICES, NOT_NEGATIVE, POSITIVE, RANGES, SHARES, check, lookup
 
 KINDS = all_kinds()
-CRITERIA = ["mask", "layer", "random"]
+CRITERIA = criterion_names()
 
 
 def good() -> Config:

@@ -49,7 +49,7 @@ class PruneConfig:
 
     method: str = MISSING
     """light_peft | none (none: no estimation, no cut; the plain PEFT baseline)."""
-    criterion: str = "mask"
+    criterion: str = "taylor"
     """mask | taylor | fisher | magnitude | lora_gradient | random | layer: what makes a head or neuron worth keeping;
     each is a file of pruning/criteria."""
     attn: float = 0.0

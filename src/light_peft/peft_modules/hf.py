@@ -19,6 +19,7 @@ from peft.utils import ModulesToSaveWrapper
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from light_peft import artifacts
 from light_peft.config import PeftConfig
@@ -161,6 +162,8 @@ def wrapped(model: PreTrainedModel, config: HfConfig) -> PeftModel:
     """Return `model` inside HF peft; the configuration that it keeps names whole paths, where peft would shorten."""
     own: Any = copy.deepcopy(config)
     kept = {name: copy.copy(value) for name in LISTS if (value := getattr(own, name, None)) is not None}
+    if hasattr(own, "fan_in_fan_out"):
+        own.fan_in_fan_out = any(isinstance(model.get_submodule(path), Conv1D) for path in own.target_modules)
     peft_model = cast(PeftModel, get_peft_model(model, own))
     for name, value in kept.items():
         setattr(peft_model.peft_config[NAME], name, value)

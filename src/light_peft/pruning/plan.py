@@ -23,7 +23,7 @@ class PruneRule:
     With `criterion="layer"` the shares are of whole layers, whose groups all have one score.
     """
 
-    criterion: str = "mask"
+    criterion: str = "taylor"
     attn: float = 0.0
     ffn: float = 0.0
     peft_module: float = 0.0
