@@ -164,9 +164,9 @@ class Run:
 
     def teach(self) -> None:
         """Note what the model before the cut says of every training example, for the model after it to learn from."""
-        with self.meter.phase("surgery"), self.accelerator.autocast():
+        with self.meter.phase("surgery") as cost, self.accelerator.autocast():
             loader = eval_loaders(self.config, {"train": self.train_set}, self.tokenizer, self.accelerator)["train"]
-            outputs, _ = predict(self.model, loader, self.accelerator, cost=PhaseCost())
+            outputs, _ = predict(self.model, loader, self.accelerator, cost=cost)
         self.train_set = self.train_set.add_column(TEACHER, outputs.tolist())
 
     def cut(self, plan: PruningPlan, scores: Scores | None) -> None:
@@ -180,6 +180,7 @@ class Run:
             cuts = plan_cuts(backbone, plan, masks)
             adapter = self.kind.cut(adapter, model, plan.ranks, cuts)
             replaced = recovery.Recovery(prune, cuts, increments, self.moments, masks).tensors(model, backbone)
+            self.moments = {}
             cut_backbone(model, backbone, plan, cuts, replaced)
             blocks = count_block_parameters(backbone, model)
             self.model = self.kind.put_on(model, adapter)

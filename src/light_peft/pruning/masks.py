@@ -64,7 +64,9 @@ class MaskSet:
         return torch.cat([*self.of(kind)]).abs().sum()
 
     def named(self) -> dict[str, torch.Tensor]:
-        """Return a copy of the values by `<kind>.<layer>`."""
+        """Return a copy of the learned values by `<kind>.<layer>`; empty if none are learned."""
+        if self.use != "learned":
+            return {}
         return {f"{site.kind}.{site.layer}": mask.detach().clone() for site, mask in self.masks.items()}
 
     @torch.no_grad()
