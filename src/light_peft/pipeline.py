@@ -31,7 +31,7 @@ from light_peft.pruning.scores import Scores
 from light_peft.pruning.settle import Settlement
 from light_peft.pruning.surgery import cut_backbone, modules_on_empty_sites, plan_cuts
 from light_peft.report.progress import phase_progress
-from light_peft.runtime import git_state, hardware, start_logging, start_runtime, versions
+from light_peft.runtime import git_state, hardware, return_free_memory, start_logging, start_runtime, versions
 from light_peft.training.distill import TEACHER, DistilledLoss
 from light_peft.training.loop import Every, Observer, Phase, run_phase
 from light_peft.training.optim import ParameterGroup, build_optimizer, build_scheduler, count_steps, trainable_groups
@@ -173,6 +173,7 @@ class Run:
         """Cut model and PEFT along the plan; the surviving PEFT weights and the head carry over."""
         prune, backbone = self.config.prune, self.backbone
         masks = scores.masks if scores is not None and prune.fold_masks else {}
+        return_free_memory()
         with self.meter.phase("surgery"):
             views = self.kind.views(self.model)
             increments = recovery.increments_of(views, plan, recovery.touched_paths(prune, backbone, views))

@@ -1,10 +1,13 @@
 """The machine of a run: seed, device, threads, precision, logging, versions."""
 
+import ctypes
+import gc
 import logging
 import platform
 import subprocess
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -111,6 +114,15 @@ def processor_name() -> str:
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor())
+
+
+def return_free_memory() -> None:
+    """Give memory that is free but still held by the process back to the system or the accelerator."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    with suppress(OSError, AttributeError):  # glibc alone has it
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def versions() -> dict[str, str]:

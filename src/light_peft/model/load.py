@@ -125,7 +125,9 @@ def agree_on_padding(name: str, model: PreTrainedModel, tokenizer: PreTrainedTok
     Raises:
         ValueError: If it has none of them, or the model has no embedding for it.
     """
-    taken = inspect.signature(model.forward).parameters
+    taken = set(inspect.signature(model.forward).parameters)
+    if getattr(model.config, "type_vocab_size", None) == 1:
+        taken.discard("token_type_ids")  # RoBERTa has one type, others' tokenizers count two
     names = [key for key in tokenizer.model_input_names if key in taken]
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token or tokenizer.unk_token
     pad, limit = tokenizer.pad_token_id, model.config.vocab_size
