@@ -15,8 +15,9 @@ from light_peft import door
 from light_peft.config import Config, config_from_dict
 from light_peft.model import describe
 from light_peft.model.precision import head_in_fp32
-from light_peft.peft_modules import peft_kind
+from light_peft.peft_modules import all_kinds, peft_kind
 from light_peft.pipeline import Run, run
+from light_peft.pruning.criteria import criterion_names
 from light_peft.validation import check
 from model_cases import logits, tiny_batch, tiny_config, with_random_lora
 
@@ -69,8 +70,8 @@ def configure(*overrides: str) -> Config:
 
 
 def test_full_fine_tuning_needs_fp32() -> None:
-    with pytest.raises(ValueError, match=r"model\.dtype=bf16: peft=full trains every weight"):
-        check(configure("peft=full", "model.dtype=bf16"), ["full", "lora"], ["mask"])
+    with pytest.raises(ValueError, match=r"model\.dtype=bf16: peft=full trains the model's own weights"):
+        check(configure("peft=full", "model.dtype=bf16"), all_kinds(), criterion_names())
 
 
 @pytest.mark.parametrize("model", ["tiny_llama", "tiny_gemma3"])

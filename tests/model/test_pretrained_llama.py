@@ -74,7 +74,7 @@ def test_the_cut_language_model_is_the_masked_one(case: Case) -> None:
 def test_importance_beats_chance(case: Case) -> None:
     """On paragraphs that importance has not seen; of what chance adds to the loss, importance adds three quarters."""
     model, backbone = case.model, case.backbone
-    plans = [make_plan(cutting.random_scores(backbone, seed), cutting.RULE) for seed in cutting.RANDOM_SEEDS]
+    plans = [make_plan(cutting.random_scores(backbone, {}, seed), cutting.RULE) for seed in cutting.RANDOM_SEEDS]
     at_random = [cutting.cut_loss(model, backbone, plan, case.held_out) for plan in plans]
     dense = cutting.mean_loss(model, case.held_out)
     added = cutting.cut_loss(model, backbone, case.plan, case.held_out) - dense

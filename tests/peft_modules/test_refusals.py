@@ -10,6 +10,7 @@ from torch import nn
 from light_peft import door
 from light_peft.model import describe
 from light_peft.peft_modules import all_kinds, check_model
+from light_peft.pruning.criteria import criterion_names
 from light_peft.validation import check
 from matrix import configured
 from model_cases import tiny_model
@@ -51,19 +52,19 @@ def config_of(*words: str) -> Any:
 )
 def test_configurations(words: list[str], expected: str) -> None:
     with pytest.raises(ValueError, match=re.escape(expected)):
-        check(config_of(*words), all_kinds())
+        check(config_of(*words), all_kinds(), criterion_names())
 
 
 def test_without_pruning_nothing_of_it_is_refused() -> None:
     for name in all_kinds():
-        check(config_of(f"peft={name}", "prune=none", "prune.attn_scope=global"), all_kinds())
+        check(config_of(f"peft={name}", "prune=none", "prune.attn_scope=global"), all_kinds(), criterion_names())
 
 
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
         (
-            ["peft.targets=[output]"],
+            ["peft.targets=[output]", "prune.criterion=mask"],
             "prune.fold_masks=true: miss on output cannot follow; set prune.fold_masks=false or",
         ),
         (
@@ -127,4 +128,4 @@ def test_prompt_tuning_refuses_a_head_that_looks_for_its_token() -> None:
     ],
 )
 def test_settings_that_a_kind_does_not_read_warn(words: list[str], warning: str) -> None:
-    assert any(text.startswith(warning) for text in check(config_of(*words), all_kinds()))
+    assert any(text.startswith(warning) for text in check(config_of(*words), all_kinds(), criterion_names()))
