@@ -21,6 +21,10 @@ from light_peft.artifacts import RunRecord
         ("model=robertabase", "model=robertabase: unknown. Did you mean roberta_base"),
         ("prune=lightpeft", "prune=lightpeft: unknown. Did you mean light_peft?"),
         ("prune=zzz", "prune=zzz: unknown. There are: light_peft, none, reference."),
+        (
+            "model=no/such/folder",
+            "All of them: python -m run --help. A folder that holds a config.json is a model, too.",
+        ),
         ("debug=smok", "debug=smok: unknown. Did you mean smoke?"),
         ("experiment=no_such_table", "experiment=no_such_table: unknown."),
         ("sede=1", "sede: unknown key. Did you mean seed"),

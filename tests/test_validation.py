@@ -145,6 +145,11 @@ def test_all_errors_come_at_once() -> None:
     [
         (lambda: changed(prune__method="none", prune__ffn=0.4), "prune.ffn=0.4 has no effect"),
         (lambda: changed(peft__kind="full"), "peft.targets=['query'] has no effect: peft=full does not read it"),
+        (lambda: changed(prune__method="none", train__distill=1.0), "train.distill=1.0 has no effect: prune=none"),
+        (lambda: changed(estimate__mask_lr_factor=50.0), "estimate.mask_lr_factor=50.0 has no effect: only prune.crit"),
+        (lambda: changed(prune__criterion="layer", prune__ffn_scope="layer"), "prune.ffn_scope=layer has no effect"),
+        (lambda: changed(estimate__patience=5), "estimate.patience=5 has no effect: estimate.stop=steps"),
+        (lambda: changed(train__distill_temperature=1.0), "train.distill_temperature=1.0 has no effect"),
         (lambda: changed(train__epochs=0.5), "train.epochs=0.5: less than one pass"),
         (lambda: changed(peft__kind="full", save__model=False), "nothing that could be loaded is saved"),
     ],

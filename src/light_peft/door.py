@@ -146,20 +146,22 @@ def explain(error: Exception) -> str:
     text = str(error)
     if (match := UNKNOWN_OPTION.search(text)) is not None:
         group, name = match.groups()
-        return f"{group}={name}: unknown. {_near(name, _options(group))}"
+        folders = " A folder that holds a config.json is a model, too." if group == "model" else ""
+        return f"{group}={name}: unknown. {_near(name, _options(group), 'All of them: python -m run --help.')}{folders}"
     if (match := UNKNOWN_KEY.search(text)) is not None:
         key = match.group(1)
         alike = [known for known in sorted(_keys(Config)) if known.count(".") == key.count(".")]
-        return f"{key}: unknown key. {_near(key, alike)}"
+        return f"{key}: unknown key. {_near(key, alike, 'All keys: python -m run --cfg job')}"
     if isinstance(error, HydraException | OmegaConfBaseException):
         cause = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
         return "\n".join(line for line in (text + cause).splitlines() if "HYDRA_FULL_ERROR" not in line)
     return text
 
 
-def _near(name: str, known: list[str]) -> str:
+def _near(name: str, known: list[str], elsewhere: str) -> str:
+    """Return the names near to `name`, and all if they are few; else where all are shown."""
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    listed = f"There are: {', '.join(known)}." if len(known) <= 20 else "All keys: python -m run --cfg job"
+    listed = f"There are: {', '.join(known)}." if len(known) <= 20 else elsewhere
     return f"Did you mean {' or '.join(close)}? {listed}" if close else listed
 
 

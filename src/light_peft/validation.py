@@ -61,6 +61,35 @@ RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
 """Keys, what must hold of their value where there is one, and how to say it."""
 
 
+UNREAD: tuple[tuple[Callable[[Config], bool], str, tuple[str, ...]], ...] = (
+    (
+        lambda config: config.prune.method == "none",
+        "prune=none cuts nothing",
+        (*SHARES, "prune.compensate_bias", "prune.refit", "prune.merge_cut_peft", "train.distill"),
+    ),
+    (
+        lambda config: config.prune.method != "none" and config.prune.criterion != "mask",
+        "only prune.criterion=mask learns masks",
+        (
+            *("prune.compare", "estimate.l1_attn", "estimate.l1_ffn"),
+            *("estimate.mask_lr_factor", "estimate.ffn_mask_lr_factor"),
+        ),
+    ),
+    (
+        lambda config: config.prune.criterion == "layer",
+        "prune.criterion=layer cuts whole layers",
+        ("prune.attn_scope", "prune.ffn_scope", "prune.round_to", "prune.allow_empty"),
+    ),
+    (
+        lambda config: config.estimate.stop == "steps",
+        "estimate.stop=steps does not look at it",
+        ("estimate.tolerance", "estimate.patience"),
+    ),
+    (lambda config: not config.train.distill, "train.distill=0", ("train.distill_temperature",)),
+)
+"""When, why, and which settings are not read, so that a value of one's own there is worth a warning."""
+
+
 class KindRules(Protocol):
     """What a check must know of a PEFT kind."""
 
@@ -155,10 +184,11 @@ def _peft_contradictions(config: Config, kind: KindRules) -> Iterator[str]:
 
 
 def _without_effect(config: Config, kind: KindRules) -> Iterator[str]:
-    if config.prune.method == "none":
-        for key in SHARES:
-            if lookup(config, key):
-                yield f"{key}={lookup(config, key)} has no effect: prune=none cuts nothing"
+    defaults = Config()
+    for holds, why, keys in UNREAD:
+        for key in keys if holds(config) else ():
+            if (value := lookup(config, key)) != lookup(defaults, key):
+                yield f"{key}={value} has no effect: {why}"
     plain = PeftConfig(kind=config.peft.kind)
     for entry in fields(PeftConfig):
         value = getattr(config.peft, entry.name)

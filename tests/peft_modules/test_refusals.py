@@ -33,6 +33,10 @@ def config_of(*words: str) -> Any:
         (["peft=adalora", "prune.peft_rank=0.5"], "prune.peft_rank=0.5: peft=adalora has no ranks to prune"),
         (["peft=adalora", "peft.init_r=4"], "peft.init_r=4: must be at least peft.r=8"),
         (["peft=adalora", "peft.tinit=0.7"], "peft.tinit=0.7 and peft.tfinal=0.3: must sum to less than 1"),
+        (["peft=adalora", "train.max_steps=1"], "train.max_steps=1: too short for peft=adalora; it needs 2 or more"),
+        (["peft=bitfit", "prune.compensate_bias=true"], "prune.compensate_bias=true: peft=bitfit trains those biases"),
+        (["peft=dora", "prune.refit=true"], "prune.refit=true: peft.use_dora=true divides by the norm"),
+        (["peft=prefix_tuning", "prune.criterion=layer"], "prune.criterion=layer: prefix_tuning needs equally many"),
         (["peft=ia3", "peft.targets=[]"], "peft.targets=[]: name at least one projection"),
         (
             ["peft=miss", "peft.miss_init=bat", "peft.dropout=0.1"],

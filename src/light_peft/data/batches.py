@@ -79,10 +79,12 @@ def eval_loader(
     Raises:
         ValueError: `padding` is unknown.
     """
-    numbered = dataset.add_column(ROW, range(len(dataset)))
-    lengths = np.array([len(ids) for ids in dataset["input_ids"][:]])
-    order = np.argsort(-lengths, kind="stable") if padding == "dynamic" else np.arange(len(dataset))
-    return _loader(numbered, _collator(tokenizer, padding, max_length), batch_size=batch_size, sampler=order.tolist())
+    collate, numbered = _collator(tokenizer, padding, max_length), dataset.add_column(ROW, range(len(dataset)))
+    order: Iterable[int] = range(len(dataset))
+    if padding == "dynamic":
+        lengths = np.array([len(ids) for ids in dataset["input_ids"][:]])
+        order = np.argsort(-lengths, kind="stable").tolist()
+    return _loader(numbered, collate, batch_size=batch_size, sampler=order)
 
 
 def _loader(

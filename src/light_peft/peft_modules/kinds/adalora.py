@@ -64,6 +64,9 @@ class AdaLora(HfKind):
         peft = config.peft
         if peft.init_r < peft.r:
             yield f"peft.init_r={peft.init_r}: must be at least peft.r={peft.r}, to which adalora reduces the ranks"
+        steps = config.train.max_steps
+        if steps is not None and steps < MIN_STEPS:
+            yield f"train.max_steps={steps}: too short for peft=adalora; it needs {MIN_STEPS} or more"
         if peft.tinit + peft.tfinal >= 1:
             yield f"peft.tinit={peft.tinit:g} and peft.tfinal={peft.tfinal:g}: must sum to less than 1"
 

@@ -41,6 +41,11 @@ class BitFit(PeftKind):
 
     settings = frozenset[str]()
 
+    def refusals(self, config: Config) -> Iterator[str]:
+        """Yield a bias that recovery would set and the trained one would overwrite."""
+        if config.prune.method != "none" and config.prune.compensate_bias:
+            yield "prune.compensate_bias=true: peft=bitfit trains those biases itself; set prune.compensate_bias=false"
+
     def model_refusals(self, config: Config, model: PreTrainedModel, backbone: Backbone) -> Iterator[str]:
         """Yield a model without biases."""
         if not bias_names(model, backbone):

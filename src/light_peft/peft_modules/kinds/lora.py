@@ -5,7 +5,7 @@ Shape suffixes: B batch, T tokens, I input, O output, R rank.
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
-from light_peft.config import PeftConfig
+from light_peft.config import Config, PeftConfig
 from light_peft.model import Backbone
 from light_peft.model.cut import MatrixCut, weight_OI
 from light_peft.peft_modules.difference import observe_difference
@@ -88,6 +88,11 @@ class Lora(HfKind):
     settings = frozenset({"r", "alpha", "dropout", "targets", "use_rslora", "use_dora"})
     can_prune = frozenset({"module", "rank"})
     layer_type = LoraLinear
+
+    def refusals(self, config: Config) -> Iterator[str]:
+        """Yield a refit, which would change the norm that DoRA's magnitude has just been fitted to."""
+        if config.prune.method != "none" and config.prune.refit and config.peft.use_dora:
+            yield "prune.refit=true: peft.use_dora=true divides by the norm of the weight; set prune.refit=false"
 
     def configure(self, model: PreTrainedModel, backbone: Backbone, config: PeftConfig) -> LoraConfig:
         """Return the configuration for HF peft."""

@@ -30,6 +30,8 @@ class PrefixTuning(VirtualTokens):
         prune = config.prune
         if prune.method == "none" or not prune.attn:
             return
+        if prune.criterion == "layer":
+            yield "prune.criterion=layer: prefix_tuning needs equally many heads in all layers; take another criterion"
         for key, wanted in (("attn_scope", "layer"), ("threshold", "count"), ("allow_empty", False)):
             if (value := getattr(prune, key)) != wanted:
                 yield (
