@@ -174,8 +174,8 @@ def cell(words: list[str], model_name: str) -> float | str:
     model = load_foundation(config.model, config.task).model
     if reasons := refusals(config, model):
         return "; ".join(reasons)
-    ids = torch.randint(5, model.config.vocab_size, (8, config.data.max_length))
-    mask = (torch.arange(config.data.max_length) < torch.randint(4, config.data.max_length + 1, (8, 1))).long()
+    ids = torch.randint(5, model.config.vocab_size, (8, config.max_length))
+    mask = (torch.arange(config.max_length) < torch.randint(4, config.max_length + 1, (8, 1))).long()
     return try_out(config, model, {"input_ids": ids, "attention_mask": mask}).difference
 
 

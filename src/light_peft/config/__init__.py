@@ -11,13 +11,24 @@ from omegaconf import OmegaConf
 
 from light_peft.config.method import EstimateConfig, PeftConfig, PruneConfig
 from light_peft.config.running import DataConfig, DataFiles, RuntimeConfig, SaveConfig, TrainConfig
-from light_peft.config.task import HubData, ModelConfig, OfficialData, TaskConfig
+from light_peft.config.task import (
+    ChoiceConfig,
+    GenerationConfig,
+    HubData,
+    ModelConfig,
+    OfficialData,
+    SpanConfig,
+    SubmissionConfig,
+    TaskConfig,
+)
 
 __all__ = [
+    "ChoiceConfig",
     "Config",
     "DataConfig",
     "DataFiles",
     "EstimateConfig",
+    "GenerationConfig",
     "HubData",
     "ModelConfig",
     "OfficialData",
@@ -25,6 +36,8 @@ __all__ = [
     "PruneConfig",
     "RuntimeConfig",
     "SaveConfig",
+    "SpanConfig",
+    "SubmissionConfig",
     "TaskConfig",
     "TrainConfig",
     "config_from_dict",
@@ -50,6 +63,11 @@ class Config:
     """Folder of this run; null makes a fresh one below outputs/."""
     evaluate: str | None = None
     """Folder of a finished run to score again instead of running."""
+
+    @property
+    def max_length(self) -> int:
+        """Tokens per example, or per window of a long one, at most."""
+        return self.data.max_length or self.task.max_length
 
 
 def config_from_dict(values: dict[str, Any], overrides: dict[str, Any] | None = None) -> Config:

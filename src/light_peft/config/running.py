@@ -50,16 +50,18 @@ class DataConfig:
     source: str = "auto"
     """auto | hub | local: auto reads below `dir` if it is given, else from the hub."""
     dir: str | None = None
-    """Folder that holds `glue/` (official release) or `nyu-mll/glue/` (the hub's layout)."""
+    """Folder that holds `glue/`, `superglue/`, `squad/`, `qa/` (official releases) or `nyu-mll/glue/` ... (the hub's)."""
     files: DataFiles = field(default_factory=DataFiles)
-    max_length: int = 128
-    """Tokens per example at most; longer ones are truncated."""
+    max_length: int | None = None
+    """Tokens per example at most, longer ones are truncated or cut into windows; null takes the task's own."""
     padding: str = "dynamic"
     """dynamic (to the longest of the batch, batches grouped by length) | max_length."""
     max_train_samples: int | None = None
     """Use a seeded random sample of this many training examples; null takes all."""
     max_eval_samples: int | None = None
     """Use the first so many examples of each evaluation split; null takes all."""
+    cache_dir: str | None = None
+    """Folder of encoded examples, found again by their content; null is ~/.cache/light_peft, `off` keeps nothing."""
 
 
 @dataclass
@@ -80,3 +82,5 @@ class SaveConfig:
 
     model: bool = True
     """Also save the cut foundation model, so that the run folder loads alone."""
+    predictions: bool = False
+    """Also write the answers to every validation and test split, in the benchmark's own form."""

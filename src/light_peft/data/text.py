@@ -1,37 +1,34 @@
 """From texts to token ids."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import datasets
 from transformers import PreTrainedTokenizerBase
 
-from light_peft.config import TaskConfig
+from light_peft.data.table import Table
 
-LABEL = "label"
+Encode = Callable[[dict[str, list[Any]], list[int]], dict[str, list[Any]]]
+"""From columns of some examples and their numbers to the columns of their features, one or more each."""
 
 
-def encode(
-    dataset: datasets.Dataset, task: TaskConfig, tokenizer: PreTrainedTokenizerBase, *, max_length: int
-) -> datasets.Dataset:
-    """Return the examples as the model's inputs, unpadded, at most `max_length` tokens; `labels` if they have a label.
+def strings(table: Table, column: str) -> list[str]:
+    """Return a column of texts.
 
     Raises:
-        ValueError: a text column is missing.
+        ValueError: a text is not a string.
     """
-    missing = [column for column in task.text if column not in dataset.column_names]
-    if missing:
-        raise ValueError(
-            f"no column {missing[0]} in the examples, their columns are: {', '.join(dataset.column_names)}"
-        )
+    for index, text in enumerate(table.columns[column]):
+        if not isinstance(text, str):
+            raise ValueError(f"{table.where(index)}: {column} is {text!r}, must be a string")
+    return table.columns[column]
 
-    def encode_batch(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        inputs = tokenize([batch[column] for column in task.text], tokenizer, max_length=max_length)
-        return inputs | ({"labels": batch[LABEL]} if LABEL in batch else {})
 
+def map_quietly(examples: datasets.Dataset, encode: Encode) -> datasets.Dataset:
+    """Return the features that `encode` makes of the examples."""
     with quiet_progress():
-        return dataset.map(encode_batch, batched=True, remove_columns=dataset.column_names)
+        return examples.map(encode, batched=True, with_indices=True, remove_columns=examples.column_names)
 
 
 def tokenize(

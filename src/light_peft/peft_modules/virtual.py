@@ -25,9 +25,9 @@ class VirtualTokens(PeftKind):
     def model_refusals(self, config: Config, model: PreTrainedModel, backbone: Backbone) -> Iterator[str]:
         """Yield examples that leave the virtual tokens no positions."""
         limit, tokens = backbone.family.max_tokens(model.config), config.peft.virtual_tokens
-        if config.data.max_length + tokens > limit:
+        if config.max_length + tokens > limit:
             yield (
-                f"peft.virtual_tokens={tokens}: with data.max_length={config.data.max_length} that is more than the "
+                f"peft.virtual_tokens={tokens}: with data.max_length={config.max_length} that is more than the "
                 f"{limit} tokens this model takes; lower one of them"
             )
 

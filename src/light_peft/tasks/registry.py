@@ -1,0 +1,17 @@
+"""The formulations by name."""
+
+from light_peft.config import TaskConfig
+from light_peft.tasks.classification import Classification, Regression
+from light_peft.tasks.formulation import Formulation
+
+FORMULATIONS: dict[str, tuple[type[Formulation], ...]] = {
+    "classification": (Classification,),
+    "regression": (Regression,),
+}
+"""Name in `task.formulation` -> its code, one class for each head that it can use."""
+
+
+def formulation_of(task: TaskConfig, head: str | None = None) -> Formulation:
+    """Return the formulation of `task` for a model that ends in `head`; for examples alone any will do."""
+    classes = FORMULATIONS[task.formulation]
+    return next(kind for kind in classes if head is None or head in kind.heads)(task)
