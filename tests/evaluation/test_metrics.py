@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import sklearn.metrics
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from light_peft.evaluation.local_metric import CLASSES, FIGURES, GROUPS, REFERENCES, TEXTS
@@ -162,6 +162,7 @@ CASES: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("kind", CASES)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_every_metric_is_in_its_range_whatever_the_order(kind: str, data: st.DataObject) -> None:
     names = names_of(kind)
