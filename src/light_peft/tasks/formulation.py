@@ -97,7 +97,9 @@ class Formulation(ABC):
         """Return how many of `num_train` training examples are held out for `calibrate`."""
         return 0
 
-    def calibrate(self, outputs: np.ndarray, features: datasets.Dataset, examples: datasets.Dataset) -> dict[str, float]:
+    def calibrate(
+        self, outputs: np.ndarray, features: datasets.Dataset, examples: datasets.Dataset
+    ) -> dict[str, float]:
         """Return the settings that are found on held-out training examples, for `answers`."""
         return {}
 
