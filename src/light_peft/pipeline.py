@@ -99,6 +99,8 @@ class Run:
             self.cut(plan, scores)
             self.train()
             self.evaluate()
+            if self.config.save.predictions:
+                self.predict()
             self.save()
         finally:
             costs = {name: self.meter.phases.get(name, PhaseCost()) for name in PHASES}
@@ -109,7 +111,8 @@ class Run:
         """Load data and model, and attach PEFT."""
         config = self.config
         with self.meter.phase("load") as cost:
-            splits = load_splits(config.task, config.data, seed=config.seed, work_dir=self.folder / "data")
+            place, test = self.folder / "data", config.save.predictions
+            splits = load_splits(config.task, config.data, seed=config.seed, work_dir=place, test=test)
             foundation = load_foundation(config.model, config.task)
             self.tokenizer = foundation.tokenizer
             self.backbone = describe(foundation.model)
@@ -222,6 +225,11 @@ class Run:
         record.best_score = max(record.score, -1.0 if record.best_score is None else record.best_score)
         record.history.append({"phase": "evaluate", "step": after_step or self._training_steps(), **metrics})
         logger.info(", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
+
+    def predict(self) -> None:
+        """Write the answers to all validation and test splits, as the benchmark takes them."""
+        with self.meter.phase("evaluate") as cost:
+            self.examiner.write_predictions(self.model, self.folder / artifacts.PREDICTIONS, cost)
 
     def save(self) -> None:
         """Write adapter, tokenizer and, if asked for, the cut foundation model."""
