@@ -82,10 +82,10 @@ def truncate(folder: Path) -> None:
 
 
 def change_a_value(folder: Path) -> None:
-    path, ids = data_file(folder), struct.pack("<4q", 1, 2, 3, 4)
+    path, ids = data_file(folder), struct.pack("<4i", 1, 2, 3, 4)
     content = path.read_bytes()
     assert ids in content
-    path.write_bytes(content.replace(ids, struct.pack("<4q", 1, 2, 7, 4)))
+    path.write_bytes(content.replace(ids, struct.pack("<4i", 1, 2, 7, 4)))
 
 
 def empty(folder: Path) -> None:
