@@ -16,8 +16,6 @@ from light_peft.data.formats.entry import Entry, Format, Row
 __all__ = ["ROWS", "Format", "Placed", "Row", "format_names", "format_of", "unfold"]
 
 ROWS = "rows"
-HELPERS = ("entry", "marks")
-"""Files of this folder that are no formats."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Placed:
 
 def format_names() -> list[str]:
     """Return the values that `task.format` may have."""
-    return sorted([ROWS, *(module.name for module in pkgutil.iter_modules(__path__) if module.name not in HELPERS)])
+    return sorted([ROWS, *(module.name for module in pkgutil.iter_modules(__path__) if module.name != "entry")])
 
 
 def format_of(name: str) -> Format | None:

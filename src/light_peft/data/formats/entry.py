@@ -67,7 +67,9 @@ class Entry:
             ValueError: it is missing or no object.
         """
         value = self._value(key)
-        return Entry(value, self.place, f"{self.path}{key}.") if isinstance(value, dict) else self.refuse(key, "an object")
+        return (
+            Entry(value, self.place, f"{self.path}{key}.") if isinstance(value, dict) else self.refuse(key, "an object")
+        )
 
     def inners(self, key: str) -> "list[Entry]":
         """Return the objects of the list at `key`; an object of lists of equal length stands for a list of objects.

@@ -6,7 +6,7 @@ from light_peft.data.formats.entry import Entry, Format, Row
 
 
 def _rows(entry: Entry) -> Iterator[Row]:
-    """Yield paragraph, question, answer, `question_answer` (the two as one text), label, `idx` p-q-a and `group` p-q."""
+    """Yield paragraph, question, answer, the last two as one text, label, `idx` p-q-a and `group` p-q."""
     if isinstance(entry.values.get("passage"), dict):
         yield from _nested(entry)
         return

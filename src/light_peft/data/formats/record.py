@@ -8,7 +8,7 @@ from light_peft.data.formats.entry import Entry, Format, Row, distinct
 PLACEHOLDER = "@placeholder"
 HIGHLIGHT = re.compile(r"\s*@highlight\s*")
 """What stands before each of the passage's bullet points."""
-SENTENCE_END = tuple(".!?:;\"'”’")
+SENTENCE_END = tuple(".!?:;\"'\u201d\u2019")
 
 
 def _rows(entry: Entry) -> Iterator[Row]:

@@ -33,7 +33,9 @@ def _checked(answer: Entry, context: str, name: str) -> str:
     text, start = answer.text("text"), answer.integer("answer_start")
     if not text or start < 0 or not context.startswith(text, start):
         there = context[max(start, 0) : max(start, 0) + max(len(text), 20)]
-        answer.refuse("answer_start", f"where {text!r} stands in the context of question {name}, but {there!r} is there")
+        answer.refuse(
+            "answer_start", f"where {text!r} stands in the context of question {name}, but {there!r} is there"
+        )
     return text
 
 

@@ -9,7 +9,6 @@ pair, not from the two words' own vectors as in the benchmark's baseline.
 from collections.abc import Iterator
 
 from light_peft.data.formats.entry import Entry, Format, Row
-from light_peft.data.formats.marks import marked
 
 MARK = "*"
 
@@ -26,10 +25,12 @@ def _marked(entry: Entry, number: str) -> str:
     sentence = entry.text(f"sentence{number}")
     start, end = entry.integer(f"start{number}"), entry.integer(f"end{number}")
     if not 0 <= start < end <= len(sentence):
-        entry.refuse(f"end{number}", f"above start{number} ({start}) and at most {len(sentence)}, the sentence's length")
+        entry.refuse(
+            f"end{number}", f"above start{number} ({start}) and at most {len(sentence)}, the sentence's length"
+        )
     if sentence[start].isspace() or sentence[end - 1].isspace():
         entry.refuse(f"start{number}", f"the start of a word, but {sentence[start:end]!r} is there")
-    return marked(sentence, MARK, start, end)
+    return f"{sentence[:start]}{MARK} {sentence[start:end]} {MARK}{sentence[end:]}"
 
 
 FORMAT = Format(_rows)

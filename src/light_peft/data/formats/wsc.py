@@ -18,7 +18,8 @@ from light_peft.data.formats.entry import Entry, Format, Row
 NOUN_MARK, PRONOUN_MARK = "*", "#"
 REACH = 2
 """Words by which the place of a span may be wrong."""
-POSSESSIVE = re.compile(r"['’]s?$")
+PUNCTUATION, QUOTES = '.,;:!?"\u201c\u201d()[]', "'`\u2018\u2019"
+POSSESSIVE = re.compile("['\u2019]s?$")
 
 
 def _rows(entry: Entry) -> Iterator[Row]:
@@ -52,7 +53,7 @@ def _find(words: list[str], spans: Entry, name: str) -> range:
 
 def _bare(word: str) -> str:
     """Return the word without case, punctuation at its ends and possessive s."""
-    return POSSESSIVE.sub("", word.strip(".,;:!?\"“”()[]").casefold()).strip("'’‘`")
+    return POSSESSIVE.sub("", word.strip(PUNCTUATION).casefold()).strip(QUOTES)
 
 
 def _marked(words: list[str], marks: list[tuple[range, str]]) -> str:
