@@ -13,11 +13,10 @@ from light_peft import artifacts
 from light_peft.artifacts import RunRecord
 from light_peft.config import Config
 from light_peft.data.batches import padding_words, train_loader
+from light_peft.evaluation.examiner import Examiner
 from light_peft.evaluation.metrics import check_names
-from light_peft.evaluation.predict import EvalSet, Examiner
-from light_peft.evaluation.score import primary_name, score_splits
 from light_peft.loading import save_run
-from light_peft.meter import Meter, PhaseCost
+from light_peft.meter import Meter, PhaseCost, part
 from light_peft.model import check_length, count_block_parameters, count_parameters, describe
 from light_peft.model.load import load_foundation
 from light_peft.peft_modules import all_kinds, check_model, peft_kind
@@ -32,9 +31,8 @@ from light_peft.pruning.settle import Settlement
 from light_peft.pruning.surgery import cut_backbone, modules_on_empty_sites, plan_cuts
 from light_peft.report.progress import phase_progress
 from light_peft.runtime import git_state, hardware, return_free_memory, start_logging, start_runtime, versions
-from light_peft.tasks.formulation import Answers, Formulation
 from light_peft.tasks.registry import formulation_of
-from light_peft.tasks.splits import Splits, load_splits
+from light_peft.tasks.splits import load_splits
 from light_peft.training.distill import TEACHER, DistilledLoss
 from light_peft.training.loop import Every, Observer, Phase, run_phase
 from light_peft.training.optim import ParameterGroup, build_optimizer, build_scheduler, count_steps, trainable_groups
@@ -87,9 +85,6 @@ class Run:
         self.rule = PruneRule.of(config.prune)
         self.moments: dict[str, Moments] = {}
         self.train_set: datasets.Dataset
-        self.held_out: EvalSet | None = None
-        self.eval_sets: dict[str, EvalSet] = {}
-        self.answers: dict[str, Answers] = {}
         record.versions, record.git = versions(), git_state()
         record.hardware = hardware() | {"precision": self.accelerator.mixed_precision.replace("no", "fp32")}
 
@@ -113,13 +108,19 @@ class Run:
     def load(self) -> None:
         """Load data and model, and attach PEFT."""
         config = self.config
-        with self.meter.phase("load"):
+        with self.meter.phase("load") as cost:
             splits = load_splits(config.task, config.data, seed=config.seed, work_dir=self.folder / "data")
             foundation = load_foundation(config.model, config.task)
             self.tokenizer = foundation.tokenizer
             self.backbone = describe(foundation.model)
             check_length(config.max_length, self.backbone, foundation.model)
-            self._encode(splits, formulation_of(config.task, foundation.head))
+            formulation = formulation_of(config.task, foundation.head)
+            self.examiner = Examiner(config, formulation, self.tokenizer, self.accelerator)
+            with part(cost, "tokenisation"):
+                assert splits.train is not None
+                length = config.max_length
+                self.train_set = formulation.features(splits.train, self.tokenizer, max_length=length, training=True)
+                self.examiner.take(splits)
             check_model(config, foundation.model, self.backbone)
             blocks = count_block_parameters(self.backbone, foundation.model)
             self.model = self.kind.attach(foundation.model, self.backbone, config.peft)
@@ -212,12 +213,11 @@ class Run:
 
     def evaluate(self, after_step: int | None = None) -> None:
         """Score the model as it stands and note it as the result so far."""
-        config, record = self.config, self.record
+        record = self.record
         with self.meter.phase("evaluate") as cost:
-            record.calibration = self.examiner.calibrate(self.model, self.held_out, cost)
-            self.answers = self.examiner.answers(self.model, self.eval_sets, record.calibration, cost)
-            metrics = score_splits(config.task, self.answers)
-        record.metrics, record.primary_metric = metrics, primary_name(config.task, self.eval_sets)
+            metrics = self.examiner.examine(self.model, cost)
+        record.metrics, record.primary_metric = metrics, self.examiner.primary_name()
+        record.calibration = self.examiner.settings
         record.score = metrics[record.primary_metric]
         record.best_score = max(record.score, -1.0 if record.best_score is None else record.best_score)
         record.history.append({"phase": "evaluate", "step": after_step or self._training_steps(), **metrics})
@@ -247,15 +247,6 @@ class Run:
             run_phase(phase, wrapped, batches, accelerator, cost=cost, observers=observers, on_progress=on_progress)
         self.model = accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
         accelerator.free_memory()
-
-    def _encode(self, splits: Splits, formulation: Formulation) -> None:
-        """Make the features of every split."""
-        assert splits.train is not None
-        length = self.config.max_length
-        self.examiner = Examiner(self.config, formulation, self.tokenizer, self.accelerator)
-        self.train_set = formulation.features(splits.train, self.tokenizer, max_length=length, training=True)
-        self.held_out = self.examiner.eval_set(splits.held_out) if splits.held_out is not None else None
-        self.eval_sets = self.examiner.eval_sets(splits.validation)
 
     def _check_views(self) -> None:
         prune = self.config.prune

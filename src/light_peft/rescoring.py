@@ -7,8 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from light_peft.config import config_from_dict
-from light_peft.evaluation.predict import Examiner
-from light_peft.evaluation.score import primary_name, score_splits
+from light_peft.evaluation.examiner import Examiner
 from light_peft.loading import finished_record, load, load_tokenizer
 from light_peft.meter import PhaseCost
 from light_peft.peft_modules import all_kinds
@@ -40,8 +39,9 @@ def rescore(run_dir: str, overrides: dict[str, Any], console: Console | None = N
     with tempfile.TemporaryDirectory() as work_dir:
         splits = load_splits(config.task, config.data, seed=config.seed, work_dir=Path(work_dir), train=False)
     examiner = Examiner(config, formulation_of(config.task, record.head), tokenizer, accelerator)
-    found = examiner.answers(model, examiner.eval_sets(splits.validation), record.calibration, PhaseCost())
-    metrics = score_splits(config.task, found)
+    examiner.settings = record.calibration
+    examiner.take(splits)
+    metrics = examiner.examine(model, PhaseCost())
     for metric, value in metrics.items():
         console.print(f"{metric:24} {value:.4f}   recorded {record.metrics.get(metric, float('nan')):.4f}")
-    return metrics[primary_name(config.task, found)]
+    return metrics[examiner.primary_name()]

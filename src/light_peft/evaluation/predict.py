@@ -1,73 +1,17 @@
-"""What a model answers to the examples of a split."""
+"""The outputs of a model for all features of a split."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 
-import datasets
 import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import nn
-from transformers import PreTrainedTokenizerBase
 
-from light_peft.config import Config
-from light_peft.data.batches import ROW, Batch, eval_loader, padding_words
+from light_peft.data.batches import ROW, Batch
 from light_peft.meter import PhaseCost, count_step
-from light_peft.tasks.formulation import Answers, Formulation
+from light_peft.tasks.formulation import Formulation
 
 Loader = Iterable[Batch]
-
-
-@dataclass(frozen=True)
-class EvalSet:
-    """A split that is answered: its examples, and what a model reads of them."""
-
-    examples: datasets.Dataset
-    features: datasets.Dataset
-
-
-class Examiner:
-    """Asks models, in the way of a task's formulation."""
-
-    def __init__(
-        self, config: Config, formulation: Formulation, tokenizer: PreTrainedTokenizerBase, accelerator: Accelerator
-    ) -> None:
-        self.config, self.formulation = config, formulation
-        self.tokenizer, self.accelerator = tokenizer, accelerator
-
-    def eval_set(self, examples: datasets.Dataset) -> EvalSet:
-        """Return `examples` with their features."""
-        length = self.config.max_length
-        return EvalSet(examples, self.formulation.features(examples, self.tokenizer, max_length=length, training=False))
-
-    def eval_sets(self, splits: Mapping[str, datasets.Dataset]) -> dict[str, EvalSet]:
-        """Return every split with its features."""
-        return {name: self.eval_set(examples) for name, examples in splits.items()}
-
-    def outputs(self, model: nn.Module, features: datasets.Dataset, cost: PhaseCost) -> np.ndarray:
-        """Return what is kept of the model's outputs for each of the features, in their order."""
-        config = self.config
-        words = padding_words(config.data.padding, config.max_length)
-        collate = self.formulation.collate(self.tokenizer, training=False, **words)
-        loader = eval_loader(features, collate, batch_size=config.train.eval_batch_size, padding=config.data.padding)
-        return predict(self.formulation, model, self.accelerator.prepare(loader), self.accelerator, cost=cost)
-
-    def calibrate(self, model: nn.Module, held_out: EvalSet | None, cost: PhaseCost) -> dict[str, float]:
-        """Return the settings that the formulation finds on held-out training examples, if there are any."""
-        if held_out is None:
-            return {}
-        outputs = self.outputs(model, held_out.features, cost)
-        return self.formulation.calibrate(outputs, held_out.features, held_out.examples)
-
-    def answers(
-        self, model: nn.Module, splits: Mapping[str, EvalSet], settings: Mapping[str, float], cost: PhaseCost
-    ) -> dict[str, Answers]:
-        """Return the answers to each split."""
-        found = {}
-        for name, split in splits.items():
-            outputs = self.outputs(model, split.features, cost)
-            found[name] = self.formulation.answers(outputs, split.features, split.examples, settings)
-        return found
 
 
 @torch.no_grad()
