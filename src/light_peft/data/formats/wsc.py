@@ -9,7 +9,6 @@ Places are numbers of words between blanks. In the official files some are a wor
 punctuation, and three noun phrases of the test split join words that stand apart ("Kamenev and Zinoviev").
 """
 
-import itertools
 import re
 from collections.abc import Iterator
 
@@ -57,11 +56,14 @@ def _bare(word: str) -> str:
 
 
 def _marked(words: list[str], marks: list[tuple[range, str]]) -> str:
-    """Return the words as a text, with a mark on both sides of each span."""
-    before = {span.start: mark for span, mark in marks if span}
-    after = {span.stop - 1: mark for span, mark in marks if span}
-    pieces = ((before.get(number), word, after.get(number)) for number, word in enumerate(words))
-    return " ".join(piece for piece in itertools.chain.from_iterable(pieces) if piece)
+    """Return the words as a text, with a mark on both sides of each span; one may lie within the other."""
+    longest_first = sorted(marks, key=lambda pair: -len(pair[0]))
+    pieces: list[str] = []
+    for number, word in enumerate(words):
+        pieces += [mark for span, mark in longest_first if span and span.start == number]
+        pieces.append(word)
+        pieces += [mark for span, mark in reversed(longest_first) if span and span.stop - 1 == number]
+    return " ".join(pieces)
 
 
 FORMAT = Format(_rows)
