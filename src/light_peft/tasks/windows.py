@@ -14,9 +14,16 @@ that has read the whole window from left to right.
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from light_peft.data.batches import LENGTH
+
+FIRST, NULL, OFFSETS = "_first", "_null", "_offsets"
+"""Notes of a window: the place of the text's first token; that of no answer; the characters [begin, end) of each token
+of the text, flat."""
 MIN_ROOM = 4
 """Tokens that must be left beside the stride."""
 
@@ -81,7 +88,7 @@ def frame_of(tokenizer: PreTrainedTokenizerBase) -> Frame:
         )
     probe = tokenizer("a", "a", return_token_type_ids=True)
     owners = probe.sequence_ids(0)
-    assert 0 in owners and 1 in owners, owners
+    assert {0, 1} <= set(owners), owners
     marks = tuple(zip(probe["input_ids"], probe["token_type_ids"], strict=True))
     question, text = owners.index(0), owners.index(1)
     types = (marks[question][1], marks[text][1])
@@ -136,6 +143,16 @@ class Window:
         shift = self.place - self.low
         return span[0] + shift, span[1] + shift
 
+    def inputs(self, *, typed: bool) -> dict[str, Any]:
+        """Return what a model reads, with the types of the tokens or without, and its length."""
+        inputs = {"input_ids": self.ids, "attention_mask": [1] * len(self.ids), LENGTH: len(self.ids)}
+        return inputs | ({"token_type_ids": self.types} if typed else {})
+
+    def notes(self, text: Tokens) -> dict[str, Any]:
+        """Return the notes that lead from places to characters of `text`, of which this is a window."""
+        pairs = zip(text.begins[self.low : self.high], text.ends[self.low : self.high], strict=True)
+        return {FIRST: self.place, NULL: self.null, OFFSETS: list(chain.from_iterable(pairs))}
+
 
 class Cutter:
     """What cuts a text behind a question into windows."""
@@ -147,12 +164,15 @@ class Cutter:
             ValueError: If the tokenizer cannot be used, or too little is left for question and text.
         """
         self.tokenizer, self.frame = tokenizer, frame_of(tokenizer)
+        self.typed = "token_type_ids" in tokenizer.model_input_names
         self.max_length, self.stride = max_length, stride
+        if stride < 0:
+            raise ValueError(f"task.span.stride={stride}: must be at least 0")
         room = max_length - self.frame.num_marks - stride
         if room < MIN_ROOM:
             raise ValueError(
-                f"data.max_length={max_length}: task.span.stride={stride} and {self.frame.num_marks} marks leave {room} "
-                f"tokens, and a window needs {MIN_ROOM} for the question and for new text; lower task.span.stride"
+                f"data.max_length={max_length}: task.span.stride={stride} and {self.frame.num_marks} marks leave {room}"
+                f" tokens of it, must be at least {MIN_ROOM} for question and new text; lower task.span.stride"
             )
         self.longest_question = room * 3 // 4
 
