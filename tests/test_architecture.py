@@ -34,6 +34,7 @@ LAYERS = (
     Layer(("light_peft.pruning", "light_peft.pruning.scores", "light_peft.pruning.plan")),
     Layer(tuple(f"light_peft.{name}" for name in FOUNDATION), mutual=True),
     Layer(("light_peft.data.*", "light_peft.model.*")),
+    Layer(("light_peft.tasks.*",)),
     Layer(("light_peft.peft_modules.*", "light_peft.pruning.masks", "light_peft.pruning.surgery"), mutual=True),
     Layer(("light_peft.pruning.averages", "light_peft.pruning.criteria.*")),
     Layer(("light_peft.pruning.moments", "light_peft.pruning.recovery"), mutual=True),

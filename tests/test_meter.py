@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertForSequenceClassification
 
 from light_peft import meter
-from light_peft.meter import CPU_ATTENTION, STEPS_COUNTED, Meter, PhaseCost, count_step, settle_flops
+from light_peft.meter import CPU_ATTENTION, STEPS_COUNTED, Meter, PhaseCost, count_step, part, settle_flops
 
 SHAPES = [(8, 40), (8, 32), (8, 24), (8, 16), (8, 16), (8, 8), (3, 8)]
 WIDTH, INNER, LAYERS, CLASSES = 32, 64, 2, 2
@@ -169,3 +169,12 @@ def test_a_phase_without_products_has_no_flops() -> None:
     settle_flops(untouched)
     assert (stepped.steps, stepped.examples, stepped.flops) == (3, 6, 0)
     assert untouched.flops is None
+
+
+def test_parts_of_a_phase_add_up_by_name() -> None:
+    cost = PhaseCost()
+    for name in ("inference", "post_processing", "inference"):
+        with part(cost, name):
+            pass
+    assert set(cost.to_json()["part_seconds"]) == {"inference", "post_processing"}
+    assert all(seconds >= 0 for seconds in cost.to_json()["part_seconds"].values())

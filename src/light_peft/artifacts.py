@@ -24,6 +24,7 @@ RECOVERY = "recovery.safetensors"
 ADAPTER = "adapter"
 MODEL = "model"
 TOKENIZER = "tokenizer"
+PREDICTIONS = "predictions"
 CHECKSUMS = "checksums.json"
 LOG = "run.log"
 
@@ -48,11 +49,17 @@ class RunRecord:
     score: float | None = None
     best_score: float | None = None
     metrics: dict[str, float] = field(default_factory=dict)
+    calibration: dict[str, float] = field(default_factory=dict)
     parameters: dict[str, int] = field(default_factory=dict)
     plan: dict[str, Any] = field(default_factory=dict)
     phases: dict[str, dict[str, Any]] = field(default_factory=dict)
     totals: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def head(self) -> str:
+        """Name of the head that the model ends in."""
+        return str(self.base.get("head", "classification"))
 
     def write(self, folder: Path) -> None:
         """Write the record into the folder of its run."""

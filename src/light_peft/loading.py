@@ -13,7 +13,6 @@ from accelerate import init_empty_weights
 from torch import nn
 from transformers import (
     AutoConfig,
-    AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -23,6 +22,7 @@ from light_peft import artifacts
 from light_peft.artifacts import RunRecord
 from light_peft.config import Config, config_from_dict
 from light_peft.model import Backbone, describe
+from light_peft.model.head import CLASSES
 from light_peft.model.load import load_foundation
 from light_peft.model.precision import head_in_fp32
 from light_peft.peft_modules import PeftKind, peft_kind
@@ -64,7 +64,7 @@ def load_base(run_dir: str | Path) -> PreTrainedModel:
     artifacts.verify_checksums(folder)
     plan = read_plan(folder)
     if (folder / artifacts.MODEL / WEIGHTS).is_file():
-        return _load_saved(folder / artifacts.MODEL, plan)
+        return _load_saved(folder / artifacts.MODEL, record.head, plan)
     model = _cut_again(folder, config_from_dict(record.config), plan)
     if record.base["sha256"] != base_sha256(model, describe(model)):
         raise ValueError(f"{folder}: the foundation model from {record.base['source']} is not the one of this run")
@@ -175,11 +175,11 @@ def consumer_biases(backbone: Backbone) -> list[str]:
     return [f"{site.consumer.path}.bias" for site in backbone.sites]
 
 
-def _load_saved(folder: Path, plan: PruningPlan) -> PreTrainedModel:
+def _load_saved(folder: Path, head: str, plan: PruningPlan) -> PreTrainedModel:
     """Build and cut the model without memory for its weights, then give it the saved ones."""
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    architecture = AutoConfig.from_pretrained(folder, local_files_only=True)
     with torch.random.fork_rng(), init_empty_weights(include_buffers=False):
-        model = AutoModelForSequenceClassification.from_config(config)
+        model: PreTrainedModel = CLASSES[head].from_config(architecture)
     backbone = describe(model)
     tensors = artifacts.read_tensors(folder / WEIGHTS)
     biases = {name: tensors[name] for name in consumer_biases(backbone) if name in tensors}

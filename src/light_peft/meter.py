@@ -28,6 +28,7 @@ class PhaseCost:
         flops: Floating point operations of forward and backward passes, padding included; extrapolated
             from counted steps by batch * length and batch * length^2.
         peak_memory_bytes: Allocated on the accelerator; on a CPU the resident memory of the process.
+        part_seconds: Seconds of what was measured by itself within the phase, by name.
     """
 
     seconds: float = 0.0
@@ -36,6 +37,7 @@ class PhaseCost:
     tokens: int | None = None
     flops: int | None = None
     peak_memory_bytes: int = 0
+    part_seconds: dict[str, float] | None = None
     shapes: list[tuple[int, int]] = field(default_factory=list)
     counted: list[tuple[int, int, int]] = field(default_factory=list)
 
@@ -44,6 +46,17 @@ class PhaseCost:
         figures = asdict(self)
         del figures["shapes"], figures["counted"]
         return {name: value for name, value in figures.items() if value is not None}
+
+
+@contextmanager
+def part(cost: PhaseCost, name: str) -> Iterator[None]:
+    """Note the seconds of the block as those of a part of the phase; what nests inside counts in both."""
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        cost.part_seconds = cost.part_seconds or {}
+        cost.part_seconds[name] = cost.part_seconds.get(name, 0.0) + time.perf_counter() - began
 
 
 class Meter:

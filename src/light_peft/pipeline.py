@@ -5,19 +5,18 @@ import math
 from dataclasses import asdict
 from pathlib import Path
 
+import datasets
 from accelerate.utils import set_seed
 from rich.console import Console
 
 from light_peft import artifacts
 from light_peft.artifacts import RunRecord
 from light_peft.config import Config
-from light_peft.data.batches import train_loader
-from light_peft.data.load import load_splits
-from light_peft.evaluation.batches import encode_all, eval_loaders
+from light_peft.data.batches import padding_words, train_loader
+from light_peft.evaluation.examiner import Examiner
 from light_peft.evaluation.metrics import check_names
-from light_peft.evaluation.predict import predict, primary_name, score_splits
 from light_peft.loading import save_run
-from light_peft.meter import Meter, PhaseCost
+from light_peft.meter import Meter, PhaseCost, part
 from light_peft.model import check_length, count_block_parameters, count_parameters, describe
 from light_peft.model.load import load_foundation
 from light_peft.peft_modules import all_kinds, check_model, peft_kind
@@ -32,6 +31,8 @@ from light_peft.pruning.settle import Settlement
 from light_peft.pruning.surgery import cut_backbone, modules_on_empty_sites, plan_cuts
 from light_peft.report.progress import phase_progress
 from light_peft.runtime import git_state, hardware, return_free_memory, start_logging, start_runtime, versions
+from light_peft.tasks.registry import formulation_of
+from light_peft.tasks.splits import load_splits
 from light_peft.training.distill import TEACHER, DistilledLoss
 from light_peft.training.loop import Every, Observer, Phase, run_phase
 from light_peft.training.optim import ParameterGroup, build_optimizer, build_scheduler, count_steps, trainable_groups
@@ -83,6 +84,7 @@ class Run:
         self.kind = peft_kind(config.peft.kind)
         self.rule = PruneRule.of(config.prune)
         self.moments: dict[str, Moments] = {}
+        self.train_set: datasets.Dataset
         record.versions, record.git = versions(), git_state()
         record.hardware = hardware() | {"precision": self.accelerator.mixed_precision.replace("no", "fp32")}
 
@@ -106,15 +108,19 @@ class Run:
     def load(self) -> None:
         """Load data and model, and attach PEFT."""
         config = self.config
-        with self.meter.phase("load"):
+        with self.meter.phase("load") as cost:
             splits = load_splits(config.task, config.data, seed=config.seed, work_dir=self.folder / "data")
             foundation = load_foundation(config.model, config.task)
             self.tokenizer = foundation.tokenizer
-            assert splits.train is not None
-            self.train_set = encode_all(config, {"train": splits.train}, self.tokenizer)["train"]
-            self.eval_sets = encode_all(config, splits.validation, self.tokenizer)
             self.backbone = describe(foundation.model)
-            check_length(config.data.max_length, self.backbone, foundation.model)
+            check_length(config.max_length, self.backbone, foundation.model)
+            formulation = formulation_of(config.task, foundation.head)
+            self.examiner = Examiner(config, formulation, self.tokenizer, self.accelerator)
+            with part(cost, "tokenisation"):
+                assert splits.train is not None
+                length = config.max_length
+                self.train_set = formulation.features(splits.train, self.tokenizer, max_length=length, training=True)
+                self.examiner.take(splits)
             check_model(config, foundation.model, self.backbone)
             blocks = count_block_parameters(self.backbone, foundation.model)
             self.model = self.kind.attach(foundation.model, self.backbone, config.peft)
@@ -124,9 +130,9 @@ class Run:
             self.everything = keep_all(heads, neurons, ranks)
             check_feasible(self.rule, self.everything)
             self._check_views()
-        rows = {"train": len(self.train_set)} | {name: len(split) for name, split in self.eval_sets.items()}
+        rows = {"train": len(splits.train or ())} | {name: len(split) for name, split in splits.validation.items()}
         self.record.data = {"rows": rows, "sources": splits.sources, "digests": splits.digests}
-        self.record.base = {"source": foundation.source}
+        self.record.base = {"source": foundation.source, "head": foundation.head}
         self._count_parameters("before", blocks)
         logger.info(f"{config.task.name} {rows} on {config.model.name} from {foundation.source}")
 
@@ -164,9 +170,8 @@ class Run:
 
     def teach(self) -> None:
         """Note what the model before the cut says of every training example, for the model after it to learn from."""
-        with self.meter.phase("surgery") as cost, self.accelerator.autocast():
-            loader = eval_loaders(self.config, {"train": self.train_set}, self.tokenizer, self.accelerator)["train"]
-            outputs, _ = predict(self.model, loader, self.accelerator, cost=cost)
+        with self.meter.phase("surgery") as cost:
+            outputs = self.examiner.outputs(self.model, self.train_set, cost)
         self.train_set = self.train_set.add_column(TEACHER, outputs.tolist())
 
     def cut(self, plan: PruningPlan, scores: Scores | None) -> None:
@@ -208,12 +213,11 @@ class Run:
 
     def evaluate(self, after_step: int | None = None) -> None:
         """Score the model as it stands and note it as the result so far."""
-        config, record = self.config, self.record
+        record = self.record
         with self.meter.phase("evaluate") as cost:
-            loaders = eval_loaders(config, self.eval_sets, self.tokenizer, self.accelerator)
-            with self.accelerator.autocast():
-                metrics = score_splits(config.task, self.model, loaders, self.accelerator, cost=cost)
-        record.metrics, record.primary_metric = metrics, primary_name(config.task, self.eval_sets)
+            metrics = self.examiner.examine(self.model, cost)
+        record.metrics, record.primary_metric = metrics, self.examiner.primary_name()
+        record.calibration = self.examiner.settings
         record.score = metrics[record.primary_metric]
         record.best_score = max(record.score, -1.0 if record.best_score is None else record.best_score)
         record.history.append({"phase": "evaluate", "step": after_step or self._training_steps(), **metrics})
@@ -227,14 +231,11 @@ class Run:
         """Prepare model, data and optimizer, run the phase, and leave the bare model behind."""
         accelerator, name = self.accelerator, phase.name
         set_seed(self.config.seed)
-        loader = train_loader(
-            self.train_set,
-            self.tokenizer,
-            batch_size=self.config.train.batch_size,
-            padding=self.config.data.padding,
-            max_length=self.config.data.max_length,
-            seed=self.config.seed + (name == "estimate"),
-        )
+        padding = self.config.data.padding
+        words = padding_words(padding, self.config.max_length)
+        collate = self.examiner.formulation.collate(self.tokenizer, training=True, **words)
+        size, seed = self.config.train.batch_size, self.config.seed + (name == "estimate")
+        loader = train_loader(self.train_set, collate, batch_size=size, padding=padding, seed=seed)
         wrapped, phase.optimizer, batches = accelerator.prepare(self.model, phase.optimizer, loader)
         with phase_progress(self.console, name, phase.steps) as show:
 
@@ -267,7 +268,8 @@ class Run:
     def _phase(self, name: str, groups: list[ParameterGroup], steps: int, scheduler: str, warmup: float) -> Phase:
         train, optimizer = self.config.train, build_optimizer(groups)
         schedule = build_scheduler(optimizer, kind=scheduler, warmup=warmup, steps=steps)
-        return Phase(name, steps, optimizer, schedule, train.gradient_accumulation, train.max_grad_norm)
+        loss = self.examiner.formulation.loss
+        return Phase(name, steps, optimizer, schedule, train.gradient_accumulation, train.max_grad_norm, loss)
 
     def _steps_per_epoch(self) -> int:
         batches = math.ceil(len(self.train_set) / (self.config.train.batch_size * self.accelerator.num_processes))

@@ -7,14 +7,14 @@ from typing import Any
 from rich.console import Console
 
 from light_peft.config import config_from_dict
-from light_peft.data.load import load_splits
-from light_peft.evaluation.batches import encode_all, eval_loaders
-from light_peft.evaluation.predict import primary_name, score_splits
+from light_peft.evaluation.examiner import Examiner
 from light_peft.loading import finished_record, load, load_tokenizer
 from light_peft.meter import PhaseCost
 from light_peft.peft_modules import all_kinds
 from light_peft.pruning.criteria import criterion_names
 from light_peft.runtime import quiet_libraries, start_runtime
+from light_peft.tasks.registry import formulation_of
+from light_peft.tasks.splits import load_splits
 from light_peft.validation import check
 
 
@@ -38,8 +38,10 @@ def rescore(run_dir: str, overrides: dict[str, Any], console: Console | None = N
     model, tokenizer = accelerator.prepare(load(folder)), load_tokenizer(folder)
     with tempfile.TemporaryDirectory() as work_dir:
         splits = load_splits(config.task, config.data, seed=config.seed, work_dir=Path(work_dir), train=False)
-    loaders = eval_loaders(config, encode_all(config, splits.validation, tokenizer), tokenizer, accelerator)
-    metrics = score_splits(config.task, model, loaders, accelerator, cost=PhaseCost())
+    examiner = Examiner(config, formulation_of(config.task, record.head), tokenizer, accelerator)
+    examiner.settings = record.calibration
+    examiner.take(splits)
+    metrics = examiner.examine(model, PhaseCost())
     for metric, value in metrics.items():
         console.print(f"{metric:24} {value:.4f}   recorded {record.metrics.get(metric, float('nan')):.4f}")
-    return metrics[primary_name(config.task, loaders)]
+    return metrics[examiner.primary_name()]

@@ -9,7 +9,9 @@ from typing import Any, Protocol
 from light_peft.config import Config, PeftConfig
 
 CHOICES = {
-    "task.formulation": ("classification", "regression"),
+    "task.formulation": ("classification", "regression", "choice", "span", "generation"),
+    "task.choice.by": ("auto", "head", "likelihood"),
+    "task.choice.length_norm": ("characters", "tokens", "none"),
     "task.official.malformed": ("error", "skip"),
     "model.dtype": ("auto", "fp32", "bf16", "fp16"),
     "peft.placement": ("houlsby", "pfeiffer", "parallel"),
@@ -37,12 +39,15 @@ POSITIVE = (
     *("estimate.steps", "estimate.learning_rate", "train.epochs", "train.max_steps", "train.learning_rate"),
     *("train.batch_size", "train.eval_batch_size", "train.gradient_accumulation", "peft.r", "peft.alpha"),
     *("peft.init_r", "peft.delta_t", "peft.miss_mini_r", "peft.virtual_tokens"),
-    *("data.max_length", "data.max_train_samples", "data.max_eval_samples", "prune.round_to", "runtime.threads"),
+    *("task.max_length", "task.choice.max_train", "task.span.max_answer_tokens", "task.span.n_best"),
+    *("task.generation.max_new_tokens", "data.max_length", "data.max_train_samples", "data.max_eval_samples"),
+    *("prune.round_to", "runtime.threads"),
     *("estimate.check_every", "estimate.patience", "train.distill_temperature"),
 )
 NOT_NEGATIVE = (
     *("estimate.l1_attn", "estimate.l1_ffn", "estimate.mask_lr_factor", "estimate.ffn_mask_lr_factor"),
     *("estimate.warmup", "train.warmup", "train.weight_decay", "train.max_grad_norm", "train.distill", "seed"),
+    *("task.span.stride", "task.span.hold_out"),
 )
 RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     ((*SHARES, "peft.tinit", "peft.tfinal"), lambda value: 0 <= value < 1, "a share must be in [0, 1)"),
@@ -51,7 +56,11 @@ RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (POSITIVE, lambda value: 0 < value < math.inf, "must be above 0, and finite"),
     (NOT_NEGATIVE, lambda value: 0 <= value < math.inf, "must not be negative, and finite"),
     (("seed",), lambda value: value < MAX_SEED, f"must be below {MAX_SEED}"),
-    (("data.max_length",), lambda value: value >= MIN_LENGTH, f"must be {MIN_LENGTH} or more, for special tokens"),
+    (
+        ("data.max_length", "task.max_length"),
+        lambda value: value >= MIN_LENGTH,
+        f"must be {MIN_LENGTH} or more, for special tokens",
+    ),
     (
         ("estimate.steps", "estimate.warmup", "train.warmup"),
         lambda value: value <= 1 or float(value).is_integer(),
@@ -156,6 +165,8 @@ def _contradictions(config: Config) -> Iterator[str]:
     task, prune, data = config.task, config.prune, config.data
     if task.formulation == "classification" and len(task.labels) < 2:
         yield f"task.labels={task.labels}: classification needs two labels or more"
+    if task.formulation not in ("classification", "regression") and config.train.distill:
+        yield f"train.distill={config.train.distill:g}: a {task.formulation} task has no outputs to follow; set it to 0"
     if task.primary_metric not in task.metrics:
         yield f"task.primary_metric={task.primary_metric}: must be one of task.metrics={task.metrics}"
     if prune.threshold == "quantile" and prune.round_to > 1:

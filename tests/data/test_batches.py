@@ -13,11 +13,20 @@ from tokenizers.processors import TemplateProcessing
 from torch.utils.data import DataLoader
 from transformers import DataCollatorWithPadding, PreTrainedTokenizerFast
 
-from light_peft.data.batches import ROW, Batch, eval_loader, train_loader
-from light_peft.data.text import encode
+from light_peft.config import TaskConfig
+from light_peft.data.batches import EXAMPLE, LENGTH, ROW, Batch, eval_loader, padding_words, train_loader
+from light_peft.tasks.registry import formulation_of
 
 VOCABULARY = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3} | {f"w{i}": i + 4 for i in range(300)}
-SIZES: dict[str, Any] = {"batch_size": 8, "padding": "dynamic", "max_length": 40}
+SIZES: dict[str, Any] = {"batch_size": 8, "padding": "dynamic"}
+
+
+def encode(dataset: Dataset, task: TaskConfig, tokenizer: PreTrainedTokenizerFast, *, max_length: int) -> Dataset:
+    return formulation_of(task).features(dataset, tokenizer, max_length=max_length, training=True)
+
+
+def collate(tokenizer: PreTrainedTokenizerFast, padding: str = "dynamic") -> Any:
+    return DataCollatorWithPadding(tokenizer, **padding_words(padding, 40))
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +53,11 @@ def order(batches: Iterable[Batch]) -> list[int]:
 
 
 def test_encoded_columns_and_truncation(encoded: Dataset) -> None:
-    assert set(encoded.column_names) <= {"input_ids", "attention_mask", "token_type_ids", "labels"}
-    assert {"input_ids", "attention_mask", "labels"} <= set(encoded.column_names)
+    notes = {EXAMPLE, LENGTH}
+    assert set(encoded.column_names) - notes <= {"input_ids", "attention_mask", "token_type_ids", "labels"}
+    assert {"input_ids", "attention_mask", "labels", *notes} <= set(encoded.column_names)
+    assert encoded[LENGTH][:] == list(map(len, encoded["input_ids"]))
+    assert encoded[EXAMPLE][:] == list(range(205))
     assert encoded["labels"][:4] == [0, 1, 0, 1]
     assert max(map(len, encoded["input_ids"])) == 40
 
@@ -57,11 +69,10 @@ def test_pairs_figures_and_texts_without_label(tokenizer: PreTrainedTokenizerFas
     assert plain["input_ids"][:] == [[2, 5, 6, 3, 7, 3]]
     assert "labels" not in plain.column_names
     labelled = encode(Dataset.from_dict(pairs | {"label": [3.8]}), task, tokenizer, max_length=8)
-    batch = next(iter(eval_loader(labelled, tokenizer, **SIZES)))
+    batch = next(iter(eval_loader(labelled, collate(tokenizer), **SIZES)))
+    assert not {EXAMPLE, LENGTH} & set(batch)
     assert batch["labels"].dtype == torch.float32
     assert batch["labels"].tolist() == pytest.approx([3.8])
-    with pytest.raises(ValueError, match="no column sentence2 in the examples, their columns are: sentence1"):
-        encode(Dataset.from_dict({"sentence1": ["x"]}), task, tokenizer, max_length=8)
 
 
 @pytest.mark.parametrize("padding", ["dynamic", "max_length"])
@@ -69,7 +80,7 @@ def test_every_epoch_has_all_examples_in_an_order_of_its_own(
     encoded: Dataset, tokenizer: PreTrainedTokenizerFast, padding: str
 ) -> None:
     def loader(seed: int) -> Iterable[Batch]:
-        return train_loader(encoded, tokenizer, **(SIZES | {"padding": padding}), seed=seed)
+        return train_loader(encoded, collate(tokenizer, padding), **(SIZES | {"padding": padding}), seed=seed)
 
     one, same, other = loader(1), loader(1), loader(2)
     epochs = [order(one) for _ in range(3)]
@@ -86,8 +97,8 @@ def test_global_random_state_neither_matters_nor_changes(encoded: Dataset, token
     for seed in (1, 2):
         torch.manual_seed(seed)
         before = torch.get_rng_state()
-        orders.append(order(train_loader(encoded, tokenizer, **SIZES, seed=5)))
-        order(eval_loader(encoded, tokenizer, **SIZES))
+        orders.append(order(train_loader(encoded, collate(tokenizer), **SIZES, seed=5)))
+        order(eval_loader(encoded, collate(tokenizer), **SIZES))
         assert torch.equal(torch.get_rng_state(), before)
     assert orders[0] == orders[1]
 
@@ -95,7 +106,7 @@ def test_global_random_state_neither_matters_nor_changes(encoded: Dataset, token
 def test_dynamic_batches_have_similar_lengths_and_the_longest_comes_first(
     encoded: Dataset, tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    grouped = list(train_loader(encoded, tokenizer, **SIZES, seed=1))
+    grouped = list(train_loader(encoded, collate(tokenizer), **SIZES, seed=1))
     ungrouped = DataLoader(encoded, batch_size=8, collate_fn=DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8))
     assert all(batch["input_ids"].shape[1] % 8 == 0 for batch in grouped)
     assert grouped[0]["input_ids"].shape[1] == 40
@@ -105,26 +116,27 @@ def test_dynamic_batches_have_similar_lengths_and_the_longest_comes_first(
         return sum(int((batch["attention_mask"] == 0).sum()) for batch in batches)
 
     assert padding(grouped) < 0.7 * padding(list(ungrouped))
-    assert padding(list(eval_loader(encoded, tokenizer, **SIZES))) < 0.7 * padding(list(ungrouped))
+    assert padding(list(eval_loader(encoded, collate(tokenizer), **SIZES))) < 0.7 * padding(list(ungrouped))
 
 
 def test_max_length_pads_every_batch_alike(encoded: Dataset, tokenizer: PreTrainedTokenizerFast) -> None:
     sizes = SIZES | {"padding": "max_length"}
-    for batch in (*train_loader(encoded, tokenizer, **sizes, seed=1), *eval_loader(encoded, tokenizer, **sizes)):
+    padded = collate(tokenizer, "max_length")
+    for batch in (*train_loader(encoded, padded, **sizes, seed=1), *eval_loader(encoded, padded, **sizes)):
         assert batch["input_ids"].shape[1] == 40
 
 
 def test_evaluation_sees_each_example_once_and_knows_its_number(
     encoded: Dataset, tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    loader = eval_loader(encoded, tokenizer, **SIZES)
+    loader = eval_loader(encoded, collate(tokenizer), **SIZES)
     assert order(loader) == order(loader)
     assert order(loader) == [int(row) for batch in loader for row in batch[ROW]]
     assert sorted(order(loader)) == list(range(205))
-    unsorted = eval_loader(encoded, tokenizer, **(SIZES | {"padding": "max_length"}))
+    unsorted = eval_loader(encoded, collate(tokenizer, "max_length"), **(SIZES | {"padding": "max_length"}))
     assert order(unsorted) == list(range(205))
 
 
-def test_unknown_padding(encoded: Dataset, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_unknown_padding() -> None:
     with pytest.raises(ValueError, match=r"data\.padding is 'longest', must be one of: dynamic, max_length"):
-        eval_loader(encoded, tokenizer, **(SIZES | {"padding": "longest"}))
+        padding_words("longest", 40)

@@ -9,7 +9,7 @@ from task_files import load_task
 
 from light_peft.config import DataConfig
 from light_peft.data.demo import NOUNS, NUM_UNSEEN, Pair, demo_pairs, write_demo
-from light_peft.data.load import load_splits
+from light_peft.tasks.splits import load_splits
 
 TRAIN, DEV = demo_pairs()
 CATEGORY = {noun: category for category, nouns in NOUNS.items() for noun in nouns.split()}

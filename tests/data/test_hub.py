@@ -17,7 +17,7 @@ from task_files import load_task, write
 import light_peft.hub
 from light_peft.config import DataConfig
 from light_peft.data import hub
-from light_peft.data.load import Splits, load_splits
+from light_peft.tasks.splits import Splits, load_splits
 
 RTE = load_task("rte")
 MNLI = load_task("mnli")

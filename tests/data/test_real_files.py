@@ -5,7 +5,7 @@ import pytest
 from task_files import REAL, files, load_task, write_parquet
 
 from light_peft.config import DataConfig
-from light_peft.data.load import Splits, load_splits
+from light_peft.tasks.splits import Splits, load_splits
 
 GLUE = REAL / "glue"
 pytestmark = pytest.mark.skipif(not GLUE.is_dir(), reason=f"no real GLUE files at {GLUE}")

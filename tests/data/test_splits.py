@@ -5,8 +5,8 @@ import pytest
 from task_files import TASK_FILES, files, load_task, tiny_task, write, write_parquet
 
 from light_peft.config import DataConfig, HubData, TaskConfig
-from light_peft.data.load import Splits, load_splits
 from light_peft.data.locate import hub_splits, validation_files
+from light_peft.tasks.splits import Splits, load_splits
 
 TASK = tiny_task()
 TRAIN = "sentence\tlabel\n" + "".join(f"train {i}\t{i % 2}\n" for i in range(20))

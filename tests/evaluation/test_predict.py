@@ -7,9 +7,10 @@ from accelerate import Accelerator
 from torch import nn
 
 from light_peft.config import RuntimeConfig, TaskConfig
-from light_peft.evaluation.predict import predict, primary_name, score, score_splits
+from light_peft.evaluation.predict import predict
 from light_peft.meter import PhaseCost
 from light_peft.runtime import start_runtime
+from light_peft.tasks.classification import Classification
 
 Batch = dict[str, torch.Tensor]
 
@@ -56,63 +57,54 @@ def task(**values: object) -> TaskConfig:
     )
 
 
-def test_numbered_examples_come_back_in_order(accelerator: Accelerator) -> None:
+def ask(model: nn.Module, batches: list[Batch], accelerator: Accelerator, cost: PhaseCost | None = None) -> np.ndarray:
+    return predict(Classification(task()), model, batches, accelerator, cost=cost or PhaseCost())
+
+
+def test_numbered_features_come_back_in_order(accelerator: Accelerator) -> None:
     numbers, rows = [5, 2, 9, 4, 7], [3, 0, 4, 2, 1]
     batches = loader(numbers, numbers)
     for index, batch in enumerate(batches):
         batch["row"] = torch.tensor(rows[3 * index : 3 * index + 3])
-    _, labels = predict(Echo(), batches, accelerator, cost=PhaseCost())
-    assert labels.tolist() == [2, 7, 4, 5, 9]
+    assert ask(Echo(), batches, accelerator)[:, 0].tolist() == [2, 7, 4, 5, 9]
 
 
 def test_outputs_are_fp32_and_in_order(accelerator: Accelerator) -> None:
     numbers, cost = [5, 2, 9, 4, 7, 0, 3], PhaseCost()
-    outputs, labels = predict(Echo(), loader(numbers, list(range(7))), accelerator, cost=cost)
+    outputs = ask(Echo(), loader(numbers, list(range(7))), accelerator, cost)
     assert outputs.dtype == np.float32
     assert outputs.shape == (7, 2)
     assert outputs[:, 0].tolist() == numbers
-    assert labels.tolist() == list(range(7))
     assert (cost.steps, cost.examples, cost.tokens) == (3, 7, 7 + 3)
 
 
 @pytest.mark.parametrize("training", [True, False])
 def test_the_mode_is_as_before_and_dropout_is_off(accelerator: Accelerator, training: bool) -> None:
     model = Echo().train(training)
-    predict(model, loader([1, 2, 3, 4], [0] * 4), accelerator, cost=PhaseCost())
+    ask(model, loader([1, 2, 3, 4], [0] * 4), accelerator)
     assert model.training == model.dropout.training == training
     assert model.modes == [False, False]
 
 
-def test_classes_are_the_largest_output() -> None:
-    outputs = np.array([[0.1, 0.2], [3.0, -1.0], [-5.0, -4.0], [0.0, 1.0]])
-    assert score(task(), outputs, np.array([1, 0, 1, 0])) == pytest.approx({"accuracy": 0.75, "f1": 0.8})
+def test_outputs_of_unequal_length_are_filled(accelerator: Accelerator) -> None:
+    class Tokens(Classification):
+        fill = -7.0
+
+        def outputs(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+            return batch["input_ids"].float()
+
+    batches = [
+        {"input_ids": torch.full((2, length), length), "attention_mask": torch.ones(2, length, dtype=torch.long)}
+        for length in (1, 3, 2)
+    ]
+    found = predict(Tokens(task()), Echo(), batches, accelerator, cost=PhaseCost())
+    assert found.tolist() == [[1, -7, -7]] * 2 + [[3, 3, 3]] * 2 + [[2, 2, -7]] * 2
 
 
-def test_figures_are_the_only_output() -> None:
-    regression = task(formulation="regression", labels=[], metrics=["pearson"], primary_metric="pearson")
-    assert score(regression, np.array([[1.0], [2.0], [3.0]]), np.array([2.0, 4.0, 6.0])) == pytest.approx(
-        {"pearson": 1.0}
-    )
+def test_outputs_that_are_no_numbers_are_refused(accelerator: Accelerator) -> None:
+    class Broken(Echo):
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> SimpleNamespace:
+            return SimpleNamespace(logits=super().forward(input_ids, attention_mask).logits / 0)
 
-
-def test_one_split_has_plain_names(accelerator: Accelerator) -> None:
-    splits = {"validation": loader([1, 2, 3, 4], [1, 0, 0, 0])}
-    metrics = score_splits(task(), Echo(), splits, accelerator, cost=PhaseCost())
-    assert metrics == pytest.approx({"accuracy": 0.75, "f1": 2 / 3})
-    assert primary_name(task(), splits) == "accuracy"
-
-
-def test_two_splits_have_prefixed_names_and_the_first_gives_the_score(accelerator: Accelerator) -> None:
-    splits = {"matched": loader([1, 2], [1, 0]), "mismatched": loader([1, 2, 3, 4], [0, 0, 1, 1])}
-    cost = PhaseCost()
-    metrics = score_splits(task(), Echo(), splits, accelerator, cost=cost)
-    expected = {"matched/accuracy": 1.0, "matched/f1": 1.0, "mismatched/accuracy": 0.5, "mismatched/f1": 0.5}
-    assert metrics == pytest.approx(expected)
-    assert list(metrics) == list(expected)
-    assert primary_name(task(), splits) == "matched/accuracy"
-    assert cost.examples == 6
-
-
-def test_outputs_that_are_no_numbers_have_no_score() -> None:
-    with pytest.raises(ValueError, match="not finite"):
-        score(task(), np.array([[np.nan, np.nan], [0.0, 1.0]]), np.array([0, 1]))
+    with pytest.raises(ValueError, match="2 outputs of the model are not finite"):
+        ask(Broken(), loader([1, 3], [0, 1]), accelerator)

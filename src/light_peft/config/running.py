@@ -50,7 +50,7 @@ class DataConfig:
     source: str = "auto"
     """auto | hub | local: auto reads below `dir` if it is given, else from the hub."""
     dir: str | None = None
-    """Folder that holds `glue/`, `superglue/`, `squad/`, `qa/` (official releases) or `nyu-mll/glue/` ... (the hub's)."""
+    """Folder that holds the official releases (`glue/`, `superglue/`, ...) or the hub's (`nyu-mll/glue/`, ...)."""
     files: DataFiles = field(default_factory=DataFiles)
     max_length: int | None = None
     """Tokens per example at most, longer ones are truncated or cut into windows; null takes the task's own."""

@@ -57,7 +57,7 @@ class ChoiceConfig:
     names: str | None = None
     """Column that says what each candidate is called, where answers are compared as texts; null: by their numbers."""
     by: str = "auto"
-    """auto | head | likelihood: a score from a head, or the likelihood that a decoder gives; auto: what the model is."""
+    """auto | head | likelihood: a score from a head, or the likelihood under a decoder; auto: as the model is."""
     length_norm: str = "characters"
     """characters | tokens | none: what the log-likelihood of a candidate is divided by."""
     max_train: int | None = None

@@ -1,4 +1,4 @@
-"""From encoded examples to batches."""
+"""From features, which are encoded examples or parts of them, to batches."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from typing import Any
@@ -7,15 +7,19 @@ import datasets
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
-from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 PADDINGS = ("dynamic", "max_length")
 PAD_TO_MULTIPLE_OF = 8
 
 Batch = dict[str, torch.Tensor]
+Collate = Callable[[list[dict[str, Any]]], Batch]
+NOTE = "_"
+"""Columns of the features whose names begin so are not for the model, and in no batch."""
+LENGTH, EXAMPLE = "_length", "_example"
+"""Columns of the features: tokens of each, by which batches are made; number of the example it belongs to."""
 ROW = "row"
-"""Column of a batch that holds the number of each example [B], for evaluation only."""
+"""Column of a batch that holds the number of each feature [B], for evaluation only."""
 
 
 class EpochSampler(Sampler[int]):
@@ -46,66 +50,55 @@ class EpochSampler(Sampler[int]):
         return iter(get_length_grouped_indices(self.lengths, self.batch_size, generator=generator))
 
 
-def train_loader(
-    dataset: datasets.Dataset,
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    batch_size: int,
-    padding: str,
-    max_length: int,
-    seed: int,
-) -> DataLoader[Batch]:
-    """Return all encoded examples in batches, in an order that is new at each iteration and fixed by `seed`.
-
-    Dynamic padding groups examples of similar length, the longest batch first. The last batch may be smaller.
+def padding_words(padding: str, max_length: int) -> dict[str, Any]:
+    """Return what `padding` means in a tokenizer's words.
 
     Raises:
         ValueError: `padding` is unknown.
     """
-    collate = _collator(tokenizer, padding, max_length)
-    lengths = [len(ids) for ids in dataset["input_ids"][:]] if padding == "dynamic" else None
-    sampler = EpochSampler(len(dataset), seed, lengths=lengths, batch_size=batch_size)
-    return _loader(dataset, collate, batch_size=batch_size, sampler=sampler)
-
-
-def eval_loader(
-    dataset: datasets.Dataset, tokenizer: PreTrainedTokenizerBase, *, batch_size: int, padding: str, max_length: int
-) -> DataLoader[Batch]:
-    """Return all encoded examples in batches, each with its number in the column `ROW`; the last may be smaller.
-
-    Dynamic padding puts examples of similar length together, the longest first, so that hardly any padding
-    is computed; the numbers lead back to the order of the examples.
-
-    Raises:
-        ValueError: `padding` is unknown.
-    """
-    collate, numbered = _collator(tokenizer, padding, max_length), dataset.add_column(ROW, range(len(dataset)))
-    order: Iterable[int] = range(len(dataset))
     if padding == "dynamic":
-        lengths = np.array([len(ids) for ids in dataset["input_ids"][:]])
-        order = np.argsort(-lengths, kind="stable").tolist()
+        return {"pad_to_multiple_of": PAD_TO_MULTIPLE_OF}
+    if padding == "max_length":
+        return {"padding": "max_length", "max_length": max_length}
+    raise ValueError(f"data.padding is {padding!r}, must be one of: {', '.join(PADDINGS)}")
+
+
+def train_loader(
+    features: datasets.Dataset, collate: Collate, *, batch_size: int, padding: str, seed: int
+) -> DataLoader[Batch]:
+    """Return all features in batches, in an order that is new at each iteration and fixed by `seed`.
+
+    Dynamic padding groups features of similar length, the longest batch first. The last batch may be smaller.
+    """
+    lengths = features[LENGTH][:] if padding == "dynamic" else None
+    sampler = EpochSampler(len(features), seed, lengths=lengths, batch_size=batch_size)
+    return _loader(_without_notes(features), collate, batch_size=batch_size, sampler=sampler)
+
+
+def eval_loader(features: datasets.Dataset, collate: Collate, *, batch_size: int, padding: str) -> DataLoader[Batch]:
+    """Return all features in batches, each with its number in the column `ROW`; the last may be smaller.
+
+    Dynamic padding puts features of similar length together, the longest first, so that hardly any padding
+    is computed; the numbers lead back to their order.
+    """
+    order: Iterable[int] = range(len(features))
+    if padding == "dynamic":
+        order = np.argsort(-np.asarray(features[LENGTH][:]), kind="stable").tolist()
+    numbered = _without_notes(features).add_column(ROW, range(len(features)))
     return _loader(numbered, collate, batch_size=batch_size, sampler=order)
 
 
-def _loader(
-    dataset: Sized, collate: Callable[[list[dict[str, Any]]], Batch], *, batch_size: int, sampler: Iterable[int]
-) -> DataLoader[Batch]:
+def _without_notes(features: datasets.Dataset) -> datasets.Dataset:
+    return features.remove_columns([name for name in features.column_names if name.startswith(NOTE)])
+
+
+def _loader(features: Sized, collate: Collate, *, batch_size: int, sampler: Iterable[int]) -> DataLoader[Batch]:
     """Return the loader; its own generator keeps it from drawing on the global random state."""
     return DataLoader(
-        dataset,  # type: ignore[arg-type]
+        features,  # type: ignore[arg-type]
         batch_size=batch_size,
         sampler=sampler,
         collate_fn=collate,
         num_workers=0,
         generator=torch.Generator(),
     )
-
-
-def _collator(
-    tokenizer: PreTrainedTokenizerBase, padding: str, max_length: int
-) -> Callable[[list[dict[str, Any]]], Batch]:
-    if padding == "dynamic":
-        return DataCollatorWithPadding(tokenizer, pad_to_multiple_of=PAD_TO_MULTIPLE_OF)
-    if padding == "max_length":
-        return DataCollatorWithPadding(tokenizer, padding="max_length", max_length=max_length)
-    raise ValueError(f"data.padding is {padding!r}, must be one of: {', '.join(PADDINGS)}")

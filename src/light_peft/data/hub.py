@@ -18,8 +18,8 @@ logger = logging.getLogger(__name__)
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def read_hub(task: TaskConfig, splits: Mapping[str, str]) -> dict[str, Table]:
-    """Return those of `splits` (our name -> the hub's) that the data set has, with the task's columns.
+def read_hub(task: TaskConfig, splits: Mapping[str, str], columns: list[str]) -> dict[str, Table]:
+    """Return those of `splits` (our name -> the hub's) that the data set has, with these columns.
 
     Raises:
         ValueError: the data set, its revision or a needed column does not exist, or neither the hub nor a cached
@@ -33,7 +33,7 @@ def read_hub(task: TaskConfig, splits: Mapping[str, str]) -> dict[str, Table]:
     tables = {}
     for split, name in splits.items():
         if name in loaded:
-            tables[split] = _table(f"{address}@{revision}, split {name}", loaded[name], task)
+            tables[split] = _table(f"{address}@{revision}, split {name}", loaded[name], columns)
     return tables
 
 
@@ -85,8 +85,7 @@ def _advice(hub: HubData, problem: str) -> str:
     )
 
 
-def _table(source: str, dataset: datasets.Dataset, task: TaskConfig) -> Table:
-    wanted = [*task.text, task.label]
+def _table(source: str, dataset: datasets.Dataset, wanted: list[str]) -> Table:
     pick_columns(source, dataset.column_names, wanted, {})
     values = {name: class_names(dataset[name][:], dataset.features[name]) for name in wanted}
     return Table(source, values, range(1, len(dataset) + 1), "row")

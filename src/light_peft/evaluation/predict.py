@@ -1,79 +1,63 @@
-"""Predictions of a model over a split, and their score."""
+"""The outputs of a model for all features of a split."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import nn
 
-from light_peft.config import TaskConfig
-from light_peft.data.batches import ROW
-from light_peft.evaluation.metrics import compute_metrics
+from light_peft.data.batches import ROW, Batch
 from light_peft.meter import PhaseCost, count_step
+from light_peft.tasks.formulation import Formulation
 
-Loader = Iterable[dict[str, torch.Tensor]]
+Loader = Iterable[Batch]
 
 
 @torch.no_grad()
 def predict(
-    model: nn.Module, loader: Loader, accelerator: Accelerator, *, cost: PhaseCost
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the model's outputs [N, classes] in fp32 and the labels [N], in the order of the examples.
+    formulation: Formulation, model: nn.Module, loader: Loader, accelerator: Accelerator, *, cost: PhaseCost
+) -> np.ndarray:
+    """Return the outputs for each feature [features, ...] in fp32, in the order of the features.
 
     A loader that gives no column `ROW` is taken to be in that order. The model's mode (training or not) is as before.
+
+    Raises:
+        ValueError: If an output is not finite, which a decision would hide.
     """
     was_training = model.training
     model.eval()
-    found: list[tuple[torch.Tensor, ...]] = []
+    outputs: list[np.ndarray] = []
+    rows: list[np.ndarray] = []
     tokens = torch.zeros((), dtype=torch.long, device=accelerator.device)
     for batch in loader:
         inputs = {name: value for name, value in batch.items() if name not in ("labels", ROW)}
-        with count_step(cost, [(batch["input_ids"].shape[0], batch["input_ids"].shape[1])]):
-            logits = model(**inputs).logits
+        shape = (batch["input_ids"].shape[0], batch["input_ids"].shape[1])
+        with count_step(cost, [shape]), accelerator.autocast():
+            output = formulation.outputs(model, inputs)
         tokens += batch["attention_mask"].sum()
-        rows = batch.get(ROW, torch.zeros_like(batch["labels"], dtype=torch.long))
-        found.append(accelerator.gather_for_metrics((logits.float(), batch["labels"], rows)))
+        output = accelerator.pad_across_processes(output, dim=output.dim() - 1, pad_index=formulation.fill)
+        number = batch.get(ROW, torch.zeros(shape[0], dtype=torch.long, device=output.device))
+        output, number = accelerator.gather_for_metrics((output, number))
+        outputs.append(output.cpu().numpy())
+        rows.append(number.cpu().numpy())
     model.train(was_training)
     cost.tokens = (cost.tokens or 0) + int(tokens)
-    outputs, labels, numbers = (torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True))
-    order = np.argsort(numbers, kind="stable")
-    return outputs[order], labels[order]
+    whole = _joined(outputs, formulation.fill)
+    if bad := int((~np.isfinite(whole)).reshape(len(whole), -1).any(axis=1).sum()):
+        raise ValueError(f"evaluate: {bad} outputs of the model are not finite")
+    return whole[np.argsort(np.concatenate(rows), kind="stable")]
 
 
-def score(task: TaskConfig, outputs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Return the task's metrics of these outputs.
-
-    Raises:
-        ValueError: If an output is not finite, which argmax would hide.
-    """
-    if not np.isfinite(outputs).all():
-        raise ValueError(f"evaluate: {(~np.isfinite(outputs)).any(axis=1).sum()} outputs of the model are not finite")
-    predictions = outputs[:, 0] if task.formulation == "regression" else outputs.argmax(axis=1)
-    return compute_metrics(task.metrics, predictions, labels)
-
-
-def score_splits(
-    task: TaskConfig,
-    model: nn.Module,
-    loaders: Mapping[str, Loader],
-    accelerator: Accelerator,
-    *,
-    cost: PhaseCost,
-) -> dict[str, float]:
-    """Return the metrics of every split; with several splits each name begins with its split."""
-    metrics: dict[str, float] = {}
-    for split, loader in loaders.items():
-        found = score(task, *predict(model, loader, accelerator, cost=cost))
-        metrics |= {_qualified(split, name, loaders): value for name, value in found.items()}
-    return metrics
-
-
-def primary_name(task: TaskConfig, splits: Iterable[str]) -> str:
-    """Return the name, among the metrics of `score_splits`, of the one that is the score."""
-    names = dict.fromkeys(splits)
-    return _qualified(next(iter(names)), task.primary_metric, names)
-
-
-def _qualified(split: str, metric: str, splits: Iterable[str]) -> str:
-    return f"{split}/{metric}" if len(list(splits)) > 1 else metric
+def _joined(parts: list[np.ndarray], fill: float) -> np.ndarray:
+    """Return the rows of all parts; the last axis is padded with `fill` where it is shorter."""
+    if parts[0].ndim > 1:
+        longest = max(part.shape[-1] for part in parts)
+        rest = [(0, 0)] * (parts[0].ndim - 1)
+        parts = [
+            np.pad(part, [*rest, (0, longest - part.shape[-1])], constant_values=fill)
+            if part.shape[-1] < longest
+            else part
+            for part in parts
+        ]
+    return np.concatenate(parts)

@@ -16,6 +16,7 @@ class Family:
 
     Attributes:
         model_types: Values of `config.model_type` this family serves.
+        decoder: Whether it reads from left to right and can have a language-model head.
         head_modules: Names of the modules that are the task head: trained in full, never cut.
         block_path: Path of a transformer block, with `{layer}` and `{model_type}` for what changes.
         names: The paths inside a block of each projection: query key value attn_output intermediate output.
@@ -24,6 +25,7 @@ class Family:
     """
 
     model_types: ClassVar[tuple[str, ...]]
+    decoder: ClassVar[bool] = False
     head_modules: ClassVar[tuple[str, ...]] = ("score",)
     block_path: ClassVar[str]
     names: ClassVar[Paths]

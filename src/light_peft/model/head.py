@@ -35,7 +35,9 @@ class Head:
             ValueError: If it has no such head.
         """
         if type(architecture) not in CLASSES[self.name]._model_mapping:
-            raise ValueError(f"model: transformers has no {self.name} head for architecture '{architecture.model_type}'")
+            raise ValueError(
+                f"model: transformers has no {self.name} head for architecture '{architecture.model_type}'"
+            )
 
 
 def head_of(task: TaskConfig, *, decoder: bool) -> Head:

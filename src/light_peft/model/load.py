@@ -11,7 +11,6 @@ from typing import Any
 
 from transformers import (
     AutoConfig,
-    AutoModelForSequenceClassification,
     AutoTokenizer,
     PretrainedConfig,
     PreTrainedModel,
@@ -22,6 +21,7 @@ from light_peft.artifacts import file_sha256
 from light_peft.config import ModelConfig, TaskConfig
 from light_peft.hub import PROBE_SECONDS, ask_hub
 from light_peft.model.backbone import describe, family_of
+from light_peft.model.head import CLASSES, Head, head_of
 from light_peft.model.precision import DTYPES, head_in_fp32
 
 
@@ -33,52 +33,64 @@ class Foundation:
         model: The model with the task's head, on the CPU; its weights in the precision asked for, the head in fp32.
         tokenizer: Its tokenizer, which pads on the right with the model's own padding token.
         source: Where the weights came from: package, folder, hub id and commit, or `random`.
+        head: Name of the head that it ends in.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     source: str
+    head: str
 
 
 def load_foundation(config: ModelConfig, task: TaskConfig) -> Foundation:
     """Return the configured model with a head for `task`; the head is drawn from the global generator.
 
     Raises:
-        ValueError: If the weights cannot be had or are not the expected ones.
+        ValueError: If the weights cannot be had or are not the expected ones, or the architecture has no such head.
     """
-    head = head_settings(task) | dict(config.config)
     if config.random:
-        check_settings(config, AutoConfig.for_model(**config.random))
-        model_config = AutoConfig.for_model(**(config.random | head))
-        tokenizer = AutoTokenizer.from_pretrained(_package_folder(config.tokenizer_package, needed_by=config.name))
-        dtype = DTYPES.get(config.dtype)
-        model = AutoModelForSequenceClassification.from_config(model_config, **({"dtype": dtype} if dtype else {}))
-        return _settled(config, model, tokenizer, "random")
+        return _at_random(config, task)
     folder = local_folder(config)
     if folder is not None:
         shown = config.package if _is_installed(config.package) else config.path
-        return _from_pretrained(config, str(folder), shown or "", head, {"local_files_only": True})
+        return _from_pretrained(config, task, str(folder), shown or "", {"local_files_only": True})
     if config.path is None:
         raise ValueError(f"model={config.name}: neither model.path nor an installed model.package to load from")
     name, revision = config.path, config.revision
     answer = ask_hub(lambda api: api.model_info(name, revision=revision, timeout=PROBE_SECONDS).sha)
     reached = isinstance(answer, str)
     where = {"revision": answer if reached else revision, "local_files_only": not reached}
-    return _from_pretrained(config, name, f"{name}@{where['revision'] or 'cached'}", head, where)
+    return _from_pretrained(config, task, name, f"{name}@{where['revision'] or 'cached'}", where)
 
 
-def _from_pretrained(
-    config: ModelConfig, name: str, shown: str, head: dict[str, Any], where: dict[str, Any]
-) -> Foundation:
+def _at_random(config: ModelConfig, task: TaskConfig) -> Foundation:
+    architecture = AutoConfig.for_model(**config.random)
+    head = _head(config, task, architecture)
+    settings = AutoConfig.for_model(**(config.random | head.settings | dict(config.config)))
+    tokenizer = AutoTokenizer.from_pretrained(_package_folder(config.tokenizer_package, needed_by=config.name))
+    dtype = DTYPES.get(config.dtype)
+    model = CLASSES[head.name].from_config(settings, **({"dtype": dtype} if dtype else {}))
+    return _settled(config, model, tokenizer, "random", head)
+
+
+def _from_pretrained(config: ModelConfig, task: TaskConfig, name: str, shown: str, where: dict[str, Any]) -> Foundation:
     with _explained(config, name, where):
         architecture = AutoConfig.from_pretrained(name, **where)
         tokenizer = AutoTokenizer.from_pretrained(name, **where)
-    family_of(architecture)
-    check_settings(config, architecture)
+    head = _head(config, task, architecture)
+    settings = head.settings | dict(config.config)
     with _explained(config, name, where):
         dtype = DTYPES.get(config.dtype, "auto")
-        model = AutoModelForSequenceClassification.from_pretrained(name, dtype=dtype, **where, **head)
-    return _settled(config, model, tokenizer, shown)
+        model = CLASSES[head.name].from_pretrained(name, dtype=dtype, **where, **settings)
+    return _settled(config, model, tokenizer, shown, head)
+
+
+def _head(config: ModelConfig, task: TaskConfig, architecture: PretrainedConfig) -> Head:
+    """Return the head for `task`; architecture and settings are checked."""
+    head = head_of(task, decoder=family_of(architecture).decoder)
+    head.check(architecture)
+    check_settings(config, architecture)
+    return head
 
 
 def check_settings(config: ModelConfig, architecture: PretrainedConfig) -> None:
@@ -109,12 +121,12 @@ def _explained(config: ModelConfig, name: str, where: dict[str, Any]) -> Iterato
 
 
 def _settled(
-    config: ModelConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, source: str
+    config: ModelConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, source: str, head: Head
 ) -> Foundation:
     head_in_fp32(model, describe(model).head_modules)
-    model.config.use_cache = False  # nothing is generated, and a decoder would keep every key and value
+    model.config.use_cache = False  # a decoder would keep every key and value; generation asks for it
     agree_on_padding(config.name, model, tokenizer)
-    return Foundation(model, tokenizer, source)
+    return Foundation(model, tokenizer, source, head.name)
 
 
 def agree_on_padding(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -137,18 +149,6 @@ def agree_on_padding(name: str, model: PreTrainedModel, tokenizer: PreTrainedTok
     model.config.pad_token_id = pad
     tokenizer.model_input_names, tokenizer.padding_side = names, "right"
     tokenizer.init_kwargs |= {"model_input_names": names, "padding_side": "right"}
-
-
-def head_settings(task: TaskConfig) -> dict[str, Any]:
-    """Return what the task asks of the model's configuration."""
-    if task.formulation == "regression":
-        return {"num_labels": 1, "problem_type": "regression"}
-    return {
-        "num_labels": len(task.labels),
-        "problem_type": "single_label_classification",
-        "id2label": dict(enumerate(task.labels)),
-        "label2id": {label: index for index, label in enumerate(task.labels)},
-    }
 
 
 def local_folder(config: ModelConfig) -> Path | None:

@@ -15,7 +15,7 @@ from light_peft.tasks.formulation import EXAMPLE, GROUP, IDX, LABEL, LENGTH, Ans
 
 
 class Classification(Formulation):
-    """One class of several for one text or two, by a head on the whole input (Devlin et al. 2019, BERT, section 4.1)."""
+    """One class of several for one text or two, by a head on the whole input (Devlin et al. 2019, BERT)."""
 
     heads = (CLASSIFICATION,)
 

@@ -8,7 +8,7 @@ Shape suffixes: B batch, T tokens.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -19,17 +19,13 @@ from torch import nn
 from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
 
 from light_peft.config import TaskConfig
-from light_peft.data.batches import Batch
+from light_peft.data.batches import EXAMPLE, LENGTH, Batch, Collate
 from light_peft.data.table import Table
+
+__all__ = ["EXAMPLE", "GROUP", "IDX", "LABEL", "LENGTH", "Answers", "Collate", "Formulation", "model_loss"]
 
 LABEL, IDX, GROUP = "label", "idx", "group"
 """Columns of the examples: the label; what identifies an example in predictions; what it is scored together with."""
-NOTE = "_"
-"""Columns of the features whose names begin so are not for the model."""
-LENGTH, EXAMPLE = "_length", "_example"
-"""Columns of the features: tokens of each, by which batches are made; number of the example it belongs to."""
-
-Collate = Callable[[list[dict[str, Any]]], Batch]
 
 
 @dataclass(frozen=True)
@@ -50,13 +46,19 @@ class Answers:
     extras: dict[str, list[float]] = field(default_factory=dict)
 
 
+def model_loss(model: nn.Module, batch: Batch) -> torch.Tensor:
+    """Return the loss that the model itself computes on a batch with labels."""
+    loss: torch.Tensor = model(**batch).loss
+    return loss
+
+
 class Formulation(ABC):
     """One way of asking a model; `task` says which columns and settings."""
 
     heads: ClassVar[tuple[str, ...]]
     """Heads of a model that it can use, see `light_peft.model.head`."""
     fill: ClassVar[float] = 0.0
-    """Padding of outputs that are of unequal length."""
+    """Padding of outputs that are of unequal length, a finite number."""
 
     def __init__(self, task: TaskConfig) -> None:
         self.task = task
@@ -81,12 +83,11 @@ class Formulation(ABC):
 
     def collate(self, tokenizer: PreTrainedTokenizerBase, *, training: bool, **padding: Any) -> Collate:
         """Return what makes a batch of features; `padding` are the tokenizer's words for how they are padded."""
-        return DataCollatorWithPadding(tokenizer, **padding)  # type: ignore[return-value]
+        return DataCollatorWithPadding(tokenizer, **padding)
 
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Return the loss of `model` on a training batch, a scalar with a gradient."""
-        loss: torch.Tensor = model(**batch).loss
-        return loss
+        return model_loss(model, batch)
 
     def outputs(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Return what is kept of the model's outputs on an evaluation batch [B, ...], in fp32."""
@@ -97,7 +98,9 @@ class Formulation(ABC):
         """Return how many of `num_train` training examples are held out for `calibrate`."""
         return 0
 
-    def calibrate(self, outputs: np.ndarray, features: datasets.Dataset, examples: datasets.Dataset) -> dict[str, float]:
+    def calibrate(
+        self, outputs: np.ndarray, features: datasets.Dataset, examples: datasets.Dataset
+    ) -> dict[str, float]:
         """Return the settings that are found on held-out training examples, for `answers`."""
         return {}
 

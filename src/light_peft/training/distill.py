@@ -14,12 +14,6 @@ TEACHER = "teacher"
 """Name of the column of a batch that holds the teacher's outputs [B, C]."""
 
 
-def task_loss(model: nn.Module, batch: Batch) -> torch.Tensor:
-    """Return the model's own loss on a batch."""
-    loss: torch.Tensor = model(**batch).loss
-    return loss
-
-
 @dataclass(frozen=True)
 class DistilledLoss:
     """Task loss + weight * distance to the teacher's outputs.

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from light_peft.data.batches import Batch
 from light_peft.meter import PhaseCost, count_step
-from light_peft.training.distill import task_loss
+from light_peft.tasks.formulation import model_loss
 
 CHECK_EVERY = 10
 """Optimizer steps between two looks at the loss, each of which waits for the device."""
@@ -55,7 +55,7 @@ class Phase:
     scheduler: LRScheduler
     accumulation: int = 1
     max_grad_norm: float = 1.0
-    loss: Loss = task_loss
+    loss: Loss = model_loss
     penalty: Callable[[], torch.Tensor] | None = None
     is_done: Callable[[], bool] = lambda: False
 

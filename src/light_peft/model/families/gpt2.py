@@ -17,6 +17,7 @@ class Gpt2(Family):
     """The layout of GPT-2: a head is its rows in each of the three sections of the fused projection."""
 
     model_types = ("gpt2",)
+    decoder = True
     block_path = "transformer.h.{layer}"
     names: ClassVar[Paths] = {
         **dict.fromkeys(("query", "key", "value"), FUSED),

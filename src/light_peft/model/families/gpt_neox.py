@@ -15,6 +15,7 @@ class GptNeox(Family):
     """The layout of GPT-NeoX: a head is 3 * head width neighbouring rows of the fused projection."""
 
     model_types = ("gpt_neox",)
+    decoder = True
     block_path = "gpt_neox.layers.{layer}"
     names: ClassVar[Paths] = {
         **dict.fromkeys(("query", "key", "value"), FUSED),

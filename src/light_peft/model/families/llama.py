@@ -17,6 +17,7 @@ class LlamaLike(Family):
     """
 
     model_types = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text")
+    decoder = True
     block_path = "model.layers.{layer}"
     names: ClassVar[Paths] = {
         "query": ("self_attn.q_proj",),

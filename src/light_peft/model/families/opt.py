@@ -12,6 +12,7 @@ class Opt(Family):
     """The layout of OPT; what lies around the blocks, such as 350m's `project_in`, is never cut."""
 
     model_types = ("opt",)
+    decoder = True
     block_path = "model.decoder.layers.{layer}"
     names: ClassVar[Paths] = {
         "query": ("self_attn.q_proj",),

@@ -1,0 +1,89 @@
+"""A model is asked about the splits of a run, and its answers are scored."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import datasets
+import numpy as np
+from accelerate import Accelerator
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from light_peft.config import Config
+from light_peft.data.batches import eval_loader, padding_words
+from light_peft.evaluation.predict import predict
+from light_peft.evaluation.score import primary_name, score_splits
+from light_peft.meter import PhaseCost, part
+from light_peft.tasks.formulation import Answers, Formulation
+from light_peft.tasks.splits import Splits
+
+
+@dataclass(frozen=True)
+class EvalSet:
+    """A split that is answered: its examples, and what a model reads of them."""
+
+    examples: datasets.Dataset
+    features: datasets.Dataset
+
+
+class Examiner:
+    """Knows the splits that a model is asked about, and how a task's formulation asks.
+
+    Attributes:
+        settings: What the formulation has found on held-out training examples; it decides with them.
+        answers: The last answers to each validation split.
+    """
+
+    def __init__(
+        self, config: Config, formulation: Formulation, tokenizer: PreTrainedTokenizerBase, accelerator: Accelerator
+    ) -> None:
+        self.config, self.formulation = config, formulation
+        self.tokenizer, self.accelerator = tokenizer, accelerator
+        self.settings: dict[str, float] = {}
+        self.answers: dict[str, Answers] = {}
+        self._held_out: EvalSet | None = None
+        self._validation: dict[str, EvalSet] = {}
+        self._test: dict[str, EvalSet] = {}
+
+    def take(self, splits: Splits) -> None:
+        """Encode the splits that are asked about from now on."""
+        self._held_out = self._encoded({"": splits.held_out})[""] if splits.held_out is not None else None
+        self._validation, self._test = self._encoded(splits.validation), self._encoded(splits.test)
+
+    def examine(self, model: nn.Module, cost: PhaseCost) -> dict[str, float]:
+        """Return the metrics of `model` on the validation splits, calibrated anew where there is data held out."""
+        if self._held_out is not None:
+            outputs = self.outputs(model, self._held_out.features, cost)
+            self.settings = self.formulation.calibrate(outputs, self._held_out.features, self._held_out.examples)
+        self.answers = self._asked(model, self._validation, cost)
+        with part(cost, "post_processing"):
+            return score_splits(self.config.task, self.answers)
+
+    def primary_name(self) -> str:
+        """Return the name, among the metrics of `examine`, of the one that is the score."""
+        return primary_name(self.config.task, self._validation)
+
+    def outputs(self, model: nn.Module, features: datasets.Dataset, cost: PhaseCost) -> np.ndarray:
+        """Return what is kept of the model's outputs for each of the features, in their order."""
+        config = self.config
+        words = padding_words(config.data.padding, config.max_length)
+        collate = self.formulation.collate(self.tokenizer, training=False, **words)
+        loader = eval_loader(features, collate, batch_size=config.train.eval_batch_size, padding=config.data.padding)
+        with part(cost, "inference"):
+            return predict(self.formulation, model, self.accelerator.prepare(loader), self.accelerator, cost=cost)
+
+    def _encoded(self, splits: Mapping[str, datasets.Dataset]) -> dict[str, EvalSet]:
+        features = self.formulation.features
+        length = self.config.max_length
+        return {
+            name: EvalSet(examples, features(examples, self.tokenizer, max_length=length, training=False))
+            for name, examples in splits.items()
+        }
+
+    def _asked(self, model: nn.Module, splits: Mapping[str, EvalSet], cost: PhaseCost) -> dict[str, Answers]:
+        found = {}
+        for name, split in splits.items():
+            outputs = self.outputs(model, split.features, cost)
+            with part(cost, "post_processing"):
+                found[name] = self.formulation.answers(outputs, split.features, split.examples, self.settings)
+        return found

@@ -1,0 +1,110 @@
+"""From a task to its splits: read, checked, sampled, held out, fingerprinted."""
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import datasets
+import numpy as np
+
+from light_peft.config import DataConfig, TaskConfig
+from light_peft.data.load import read_tables
+from light_peft.data.locate import TRAIN
+from light_peft.data.table import Table
+from light_peft.tasks.formulation import IDX, Formulation
+from light_peft.tasks.registry import formulation_of
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The examples of a run, as the task's formulation has them."""
+
+    train: datasets.Dataset | None
+    """What is trained on; None if it was not asked for."""
+    validation: dict[str, datasets.Dataset]
+    """Name -> examples, in the task's order; the first one gives the score."""
+    sources: dict[str, str]
+    """Split -> file, or data set on the hub with its commit."""
+    digests: dict[str, str]
+    """Split -> sha256 of its examples, after sampling."""
+    held_out: datasets.Dataset | None = None
+    """Training examples that are not trained on, where the formulation calibrates itself on some."""
+    test: dict[str, datasets.Dataset] = field(default_factory=dict)
+    """Name -> examples without labels."""
+
+
+def load_splits(
+    task: TaskConfig, data: DataConfig, *, seed: int, work_dir: Path, train: bool = True, test: bool = False
+) -> Splits:
+    """Return the splits of the task; `seed` draws the training sample, generated tasks leave files in `work_dir`.
+
+    Raises:
+        ValueError: a split cannot be found or read, is empty, lacks a column, or has a label that is not the task's.
+    """
+    formulation = formulation_of(task)
+    tables = read_tables(task, data, formulation.columns, work_dir=work_dir, train=train, test=test)
+    for split, table in tables.items():
+        if not len(table):
+            raise ValueError(f"task {task.name}: the {split} split is empty ({table.source})")
+    sampled = {
+        split: _sample(table, data.max_train_samples, seed)
+        if split == TRAIN
+        else table.take(range(len(table))[: data.max_eval_samples])
+        for split, table in tables.items()
+    }
+    splits = {
+        split: formulation.examples(table, labelled=split not in task_tests(task)) for split, table in sampled.items()
+    }
+    for split, dataset in splits.items():
+        logger.info("%s: %d examples of %d from %s", split, len(dataset), len(tables[split]), tables[split].source)
+    return _arranged(splits, tables, formulation, seed)
+
+
+def _arranged(
+    splits: dict[str, datasets.Dataset], tables: dict[str, Table], formulation: Formulation, seed: int
+) -> Splits:
+    tests = task_tests(formulation.task)
+    train, held_out = _hold_out(splits.get(TRAIN), formulation, seed)
+    return Splits(
+        train=train,
+        validation={split: dataset for split, dataset in splits.items() if split != TRAIN and split not in tests},
+        sources={split: table.source for split, table in tables.items()},
+        digests={split: digest(dataset) for split, dataset in splits.items()},
+        held_out=held_out,
+        test={split: splits[split] for split in tests if split in splits},
+    )
+
+
+def task_tests(task: TaskConfig) -> list[str]:
+    """Return the names of the splits without labels."""
+    return list(dict.fromkeys([*task.official.test, *task.hub.test]))
+
+
+def digest(dataset: datasets.Dataset) -> str:
+    """Return the sha256 (hex) of the examples in their order: one JSON list of the columns' values per line."""
+    sha = hashlib.sha256()
+    for row in zip(*(dataset[column][:] for column in dataset.column_names if column != IDX), strict=True):
+        sha.update(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+    return sha.hexdigest()
+
+
+def _hold_out(
+    train: datasets.Dataset | None, formulation: Formulation, seed: int
+) -> tuple[datasets.Dataset | None, datasets.Dataset | None]:
+    """Return what is trained on, and what is held out of it; both in the split's order."""
+    number = formulation.held_out(len(train)) if train is not None else 0
+    if train is None or not number:
+        return train, None
+    order = np.random.default_rng((seed, 1)).permutation(len(train))
+    return train.select(np.sort(order[number:])), train.select(np.sort(order[:number]))
+
+
+def _sample(table: Table, limit: int | None, seed: int) -> Table:
+    """Return a random sample in the table's order; a smaller limit takes a part of what a larger one takes."""
+    if limit is None or limit >= len(table):
+        return table
+    return table.take(sorted(np.random.default_rng(seed).permutation(len(table))[:limit].tolist()))
