@@ -13,12 +13,12 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
 
-from light_peft.data.batches import Batch
+from light_peft.data.batches import NOTE, Batch
 from light_peft.data.text import map_quietly, tokenize
 from light_peft.model.head import CLASSIFICATION
 from light_peft.tasks.candidates import sample
 from light_peft.tasks.choice import CHOICES, Choice
-from light_peft.tasks.formulation import EXAMPLE, LABEL, LENGTH, NOTE, Collate
+from light_peft.tasks.formulation import EXAMPLE, LABEL, LENGTH, Collate
 from light_peft.tasks.reading import prompts_of
 
 CANDIDATES, RIGHT = "candidates", "right"
