@@ -34,41 +34,43 @@ class Continuations:
     a prompt loses its beginning; only what does not fit even alone is cut itself, and counted.
 
     Attributes:
+        start: The special tokens before every text.
+        most: Tokens of a continuation at most.
         num_cut: Continuations that were cut so far.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int, reserved: int | None = None) -> None:
+        """Take texts of `max_length` tokens in all; `reserved` ones are kept free of the prompt, whatever follows."""
         self.tokenizer, self.max_length, self.num_cut = tokenizer, max_length, 0
-        self.start = leading_tokens(tokenizer)
+        self.start, self._reserved = leading_tokens(tokenizer), reserved
+        self.most = max_length - max(1, len(self.start)) if reserved is None else reserved
         self._begins_with_space = _begins_with_space(tokenizer)
 
     def encode(self, prompts: Sequence[str], following: Sequence[Sequence[str]]) -> list[tuple[list[int], list[int]]]:
         """Return the ids of the prompt and of what follows, for each of several texts that follow each prompt."""
-        bare = [prompt.rstrip(" ") for prompt in prompts]
-        pairs = [
-            (prompt, gap_after(prompt) + text) for prompt, texts in zip(bare, following, strict=True) for text in texts
-        ]
-        prompt_ids = dict(zip(bare, self._ids(bare), strict=True))
-        whole_ids = self._ids([prompt + text for prompt, text in pairs])
+        known = self._conditions(prompts)
+        pairs = [(prompt, text) for prompt, texts in zip(prompts, following, strict=True) for text in texts]
+        whole_ids = self._ids([_joined(prompt) + text for prompt, text in pairs])
         found = []
         for (prompt, text), whole in zip(pairs, whole_ids, strict=True):
-            ids = prompt_ids[prompt]
-            # A tokenizer that merges letters across the boundary gives the prompt other ids.
-            after = whole[len(ids) :] if whole[: len(ids)] == ids else self._alone(text)
+            condition, gap = known[prompt]
+            # Where letters are merged across the boundary, the prompt would have other ids with this text alone.
+            after = whole[len(condition) :] if _begins(whole, condition) else self._alone(gap + text)
             if not after:
                 raise ValueError(f"the tokenizer of this model makes no token of {text!r}; an answer needs one")
-            found.append((ids, after))
+            found.append((condition, after))
         return found
 
-    def prompts(self, prompts: Sequence[str], room: int) -> list[list[int]]:
-        """Return the ids of prompts that nothing follows yet, beginning as all texts do, `room` at most."""
-        return [self._context(ids, room) for ids in self._ids([prompt.rstrip(" ") for prompt in prompts])]
+    def prompts(self, prompts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of prompts that nothing follows yet, beginning as all texts do."""
+        known = self._conditions(prompts)
+        return [self._context(known[prompt][0], 0) for prompt in prompts]
 
     def feature(self, prompt: list[int], following: list[int]) -> dict[str, Any]:
         """Return the feature of a prompt and what follows it, `max_length` tokens at most."""
-        kept = following[: self.max_length - max(1, len(self.start))]
+        kept = following[: self.most]
         self.num_cut += len(kept) < len(following)
-        context = self._context(prompt, self.max_length - len(kept))
+        context = self._context(prompt, len(kept))
         ids = [*context, *kept]
         return {
             "input_ids": ids,
@@ -86,9 +88,24 @@ class Continuations:
     def warn(self, what: str) -> None:
         """Say how many continuations were cut, if any."""
         if self.num_cut:
-            logger.warning("%d %s longer than max_length=%d tokens and cut", self.num_cut, what, self.max_length)
+            logger.warning("%d %s longer than %d tokens and cut", self.num_cut, what, self.most)
 
-    def _context(self, ids: list[int], room: int) -> list[int]:
+    def _conditions(self, prompts: Sequence[str]) -> dict[str, tuple[list[int], str]]:
+        """Return the ids of each prompt, and the gap that is still to come.
+
+        Most tokenizers give the gap to the word behind it; with one that gives it to the word before, it is part
+        of the prompt.
+        """
+        bare = [prompt.rstrip(" ") for prompt in prompts]
+        without, through = self._ids(bare), self._ids([_joined(prompt) for prompt in prompts])
+        conditions = [
+            (short, gap_after(text)) if _begins(long, short) else (long, "")
+            for text, short, long in zip(bare, without, through, strict=True)
+        ]
+        return dict(zip(prompts, conditions, strict=True))
+
+    def _context(self, ids: list[int], num_following: int) -> list[int]:
+        room = self.max_length - (num_following if self._reserved is None else self._reserved)
         context = [*self.start, *ids[max(0, len(ids) - room + len(self.start)) :]]
         return context or [_boundary(self.tokenizer)]
 
@@ -144,6 +161,16 @@ def mean_loss(model: nn.Module, batch: Batch) -> torch.Tensor:
     """Return minus the mean log-probability of the continuations' tokens, a scalar."""
     log_probs_BK, counts_BK = log_probs(model, batch)
     return -log_probs_BK.sum() / counts_BK.sum()
+
+
+def _joined(prompt: str) -> str:
+    """Return the prompt and the gap behind it."""
+    bare = prompt.rstrip(" ")
+    return bare + gap_after(bare)
+
+
+def _begins(whole: list[int], ids: list[int]) -> bool:
+    return whole[: len(ids)] == ids
 
 
 def _begins_with_space(tokenizer: PreTrainedTokenizerBase) -> bool:

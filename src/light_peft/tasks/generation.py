@@ -62,11 +62,12 @@ class Generation(Formulation):
         Raises:
             ValueError: If no room is left for a prompt.
         """
-        encoder, room = Continuations(tokenizer, max_length), max_length - self.task.generation.max_new_tokens
-        if room <= len(encoder.start):
+        most = self.task.generation.max_new_tokens
+        encoder = Continuations(tokenizer, max_length, reserved=most)
+        if most + len(encoder.start) >= max_length:
             raise ValueError(
-                f"task.generation.max_new_tokens={self.task.generation.max_new_tokens}: that leaves no room for a "
-                f"prompt within data.max_length={max_length}; lower the former or raise the latter"
+                f"task.generation.max_new_tokens={most}: that leaves no room for a prompt within "
+                f"data.max_length={max_length}; lower the former or raise the latter"
             )
         end = end_tokens(tokenizer)
 
@@ -75,7 +76,7 @@ class Generation(Formulation):
             if training:
                 pairs = encoder.encode(prompts, [[next(filter(str.strip, texts))] for texts in batch[LABEL]])
                 return encoder.columns([(prompt, [*answer, *end]) for prompt, answer in pairs]) | {EXAMPLE: numbers}
-            ids = encoder.prompts(prompts, room)
+            ids = encoder.prompts(prompts)
             return {
                 "input_ids": ids,
                 "attention_mask": [[1] * len(own) for own in ids],
