@@ -1,112 +1,44 @@
-"""The metrics of GLUE, as `evaluate.Metric`s that touch neither the network nor the disk."""
+"""The metrics by name, and their figures for a model's answers."""
 
 import difflib
+import numbers
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
-import datasets
-import evaluate
 import numpy as np
-import scipy.stats
-import sklearn.metrics
-from numpy.typing import ArrayLike
 
-
-class LocalMetric(evaluate.Metric):
-    """A metric of one figure, kept in memory; any number of processes may compute it at once."""
-
-    name_of_score: ClassVar[str]
-    """Key of the figure in the result."""
-    dtype: ClassVar[str] = "int64"
-    """Type of predictions and references: int64 (class numbers) or float64 (figures)."""
-
-    def __init__(self) -> None:
-        """Keep everything in memory, with no part in any group of processes."""
-        super().__init__(keep_in_memory=True, num_process=1, process_id=0)
-
-    def _build_data_dir(self) -> str:
-        """Make no folder: nothing is written."""
-        return ""
-
-    def _info(self) -> evaluate.MetricInfo:
-        value = datasets.Value(self.dtype)
-        return evaluate.MetricInfo(
-            description=str(type(self).__doc__),
-            citation="",
-            features=datasets.Features({"predictions": value, "references": value}),
-        )
-
-    def _compute(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
-        """Return {`name_of_score`: figure}."""
-        return {self.name_of_score: float(self.score(np.asarray(predictions), np.asarray(references)))}
-
-    def score(self, predictions: np.ndarray, references: np.ndarray) -> float:
-        """Return the figure; both arrays have shape (N,), N >= 1."""
-        raise NotImplementedError
-
-
-class Accuracy(LocalMetric):
-    """Share of predictions that equal their reference, in [0, 1]."""
-
-    name_of_score = "accuracy"
-
-    def score(self, predictions: np.ndarray, references: np.ndarray) -> float:
-        """Return the share."""
-        return float(sklearn.metrics.accuracy_score(references, predictions))
-
-
-class F1(LocalMetric):
-    """Harmonic mean of precision and recall of class 1, in [0, 1]; 0 where nothing of class 1 is found or there."""
-
-    name_of_score = "f1"
-
-    def score(self, predictions: np.ndarray, references: np.ndarray) -> float:
-        """Return the mean."""
-        return float(sklearn.metrics.f1_score(references == 1, predictions == 1, zero_division=0.0))
-
-
-class MatthewsCorrelation(LocalMetric):
-    """Matthews correlation of the classes, in [-1, 1]; 0 where either side is constant."""
-
-    name_of_score = "matthews_correlation"
-
-    def score(self, predictions: np.ndarray, references: np.ndarray) -> float:
-        """Return the correlation."""
-        if _constant(predictions) or _constant(references):
-            return 0.0
-        return float(sklearn.metrics.matthews_corrcoef(references, predictions))
-
-
-class Pearson(LocalMetric):
-    """Linear correlation of the figures, in [-1, 1]; 0 where either side is constant."""
-
-    name_of_score = "pearson"
-    dtype = "float64"
-
-    def score(self, predictions: np.ndarray, references: np.ndarray) -> float:
-        """Return the correlation."""
-        if _constant(predictions) or _constant(references):
-            return 0.0
-        return float(scipy.stats.pearsonr(predictions, references).statistic)
-
-
-class Spearman(LocalMetric):
-    """Linear correlation of the figures' ranks, ties sharing theirs, in [-1, 1]; 0 where either side is constant."""
-
-    name_of_score = "spearman"
-    dtype = "float64"
-
-    def score(self, predictions: np.ndarray, references: np.ndarray) -> float:
-        """Return the correlation."""
-        if _constant(predictions) or _constant(references):
-            return 0.0
-        return float(scipy.stats.spearmanr(predictions, references).statistic)
-
+from light_peft.evaluation.label_metrics import (
+    F1,
+    Accuracy,
+    AnswerF1,
+    GenderParity,
+    MacroF1,
+    MatthewsCorrelation,
+    Pearson,
+    QuestionMatch,
+    Spearman,
+)
+from light_peft.evaluation.local_metric import CLASSES, FIGURES, GROUPS, PREDICTIONS, REFERENCES, TEXTS, LocalMetric
+from light_peft.evaluation.text_metrics import (
+    ExactMatch,
+    HasAnswerExactMatch,
+    HasAnswerTokenF1,
+    NoAnswerAccuracy,
+    TokenF1,
+)
+from light_peft.tasks.formulation import Answers
 
 METRICS: dict[str, type[LocalMetric]] = {
-    metric.name_of_score: metric for metric in (Accuracy, F1, MatthewsCorrelation, Pearson, Spearman)
+    metric.name_of_score: metric
+    for metric in (
+        *(Accuracy, F1, MacroF1, AnswerF1, QuestionMatch, GenderParity, MatthewsCorrelation, Pearson, Spearman),
+        *(ExactMatch, TokenF1, HasAnswerExactMatch, HasAnswerTokenF1, NoAnswerAccuracy),
+    )
 }
 """Name -> metric."""
+
+FITTING = {CLASSES: (CLASSES, FIGURES), FIGURES: (FIGURES,), TEXTS: (TEXTS,)}
+"""What answers are -> what of `LocalMetric.compares` can be done with them."""
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -122,28 +54,79 @@ def check_names(names: Sequence[str]) -> None:
         raise ValueError(f"task.metrics has {unknown[0]!r}, must be among: {', '.join(METRICS)}{hint}")
 
 
-def compute_metrics(names: Sequence[str], predictions: ArrayLike, references: ArrayLike) -> dict[str, float]:
+def compute_metrics(names: Sequence[str], answers: Answers) -> dict[str, float]:
     """Return the figure of each metric, in the order of `names`.
 
-    `predictions` and `references` are class numbers, or figures of a regression, shape (N,).
+    A metric of examples of which there are none (no question without an answer, no pair) has no figure: it is absent.
 
     Raises:
-        ValueError: a name is unknown, N is 0, the two differ in shape, or a value is not a finite number.
+        ValueError: a name is unknown, there is no answer, predictions and references differ in number or kind, a
+            value is not a finite number, or a metric does not fit the answers or lacks references or groups.
     """
     check_names(names)
-    predicted, expected = np.asarray(predictions), np.asarray(references)
-    if predicted.ndim != 1 or predicted.shape != expected.shape or not len(predicted):
-        shapes = f"predictions have shape {predicted.shape}, references {expected.shape}"
-        raise ValueError(f"{shapes}; both must be (N,) with N at least 1")
-    for what, values in (("predictions", predicted), ("references", expected)):
-        if not np.isfinite(values).all():
-            raise ValueError(f"{(~np.isfinite(values)).sum()} of {len(values)} {what} are not finite numbers")
+    given: dict[str, Any] = {PREDICTIONS: answers.predictions, REFERENCES: answers.references, GROUPS: answers.groups}
+    given = {what: list(values) for what, values in given.items() if values is not None}
+    counts = {what: len(values) for what, values in given.items()}
+    if len(set(counts.values())) > 1 or not counts[PREDICTIONS]:
+        found = ", ".join(f"{count} {what}" for what, count in counts.items())
+        raise ValueError(f"{found}: must be as many of each, and at least 1")
+    kinds = {what: _kind(what, given[what]) for what in (PREDICTIONS, REFERENCES) if what in given}
     scores: dict[str, float] = {}
     for name in names:
-        scores |= METRICS[name]().compute(predictions=predicted, references=expected)
+        _check_fit(name, kinds)
+        scores |= METRICS[name]().compute(**_inputs(METRICS[name], given))
     return scores
 
 
-def _constant(values: np.ndarray) -> bool:
-    """Return whether all values are the same, as far as their precision can tell."""
-    return bool(np.ptp(values) <= 1e-13 * np.abs(values).max())
+def _kind(what: str, values: list[Any]) -> str:
+    """Return what the values are: CLASSES, FIGURES or TEXTS, for references lists of texts."""
+    if all(isinstance(value, numbers.Integral) for value in values):
+        return CLASSES
+    if all(isinstance(value, numbers.Real) for value in values):
+        if num_bad := int((~np.isfinite(np.asarray(values, dtype=float))).sum()):
+            raise ValueError(f"{num_bad} of {len(values)} {what} are not finite numbers")
+        return FIGURES
+    if all(_is_text(value) if what == PREDICTIONS else _are_texts(value) for value in values):
+        return TEXTS
+    wanted = "texts" if what == PREDICTIONS else "lists of texts"
+    odd = next(value for value in values if type(value) is not type(values[0])) if _mixed(values) else values[0]
+    raise ValueError(f"{what} must be all class numbers, all figures or all {wanted}; one of them is {odd!r}")
+
+
+def _mixed(values: list[Any]) -> bool:
+    return len({type(value) for value in values}) > 1
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(map(_is_text, value))
+
+
+def _check_fit(name: str, kinds: dict[str, str]) -> None:
+    """Hold a metric against what the answers are."""
+    metric = METRICS[name]
+    if REFERENCES in metric.inputs and REFERENCES not in kinds:
+        raise ValueError(f"task.metrics has {name!r}, which needs labels, and they are hidden")
+    for what, kind in kinds.items():
+        if what in metric.inputs and metric.compares not in FITTING[kind]:
+            fitting = ", ".join(other for other, cls in METRICS.items() if cls.compares in FITTING[kind])
+            problem = f"task.metrics has {name!r}, which compares {metric.compares}, and the {what} are {kind}"
+            raise ValueError(f"{problem}; for these there are: {fitting}")
+
+
+def _inputs(metric: type[LocalMetric], given: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """Return what the metric looks at."""
+    if GROUPS in metric.inputs and GROUPS not in given:
+        if not metric.pairs_rows:
+            name = metric.name_of_score
+            raise ValueError(
+                f"task.metrics has {name!r}, which scores groups of examples; name their column: task.group"
+            )
+        given = given | {GROUPS: [number // 2 for number in range(len(given[PREDICTIONS]))]}
+    inputs = {name: given[name] for name in metric.inputs}
+    if GROUPS in inputs:
+        inputs[GROUPS] = list(map(str, inputs[GROUPS]))
+    return inputs
