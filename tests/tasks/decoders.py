@@ -15,15 +15,13 @@ from light_peft.data.batches import eval_loader, padding_words
 from light_peft.data.table import Table
 from light_peft.evaluation.predict import predict
 from light_peft.meter import PhaseCost
-from light_peft.model.families import all_families
 from light_peft.tasks.formulation import Formulation
-from model_cases import TINY, tiny_config
+from model_cases import tiny_config
 
 WORDS = [
     *("<pad>", "<s>", "</s>", "<unk>", "question", ":", "answer", "is", "the", "sky", "sea", "grass", "?", "blue"),
     *("green", "red", "yes", "no", "maybe", "not", "at", "all", "a", "b", "c", "d", "e", "f", "g", "h", "i"),
 ]
-DECODERS = sorted(family for family in TINY if all_families()[family.split()[0]].decoder)
 
 
 def word_tokenizer(**special: str | None) -> PreTrainedTokenizerFast:

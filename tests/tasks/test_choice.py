@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from decoders import (
-    DECODERS,
     choice_task,
     letter_tokenizer,
     outputs_of,
@@ -36,7 +35,7 @@ from light_peft.tasks.choice_head import CANDIDATES, RIGHT, ChoiceByHead
 from light_peft.tasks.choice_likelihood import ChoiceByLikelihood
 from light_peft.tasks.continuation import ASKED, FIRST
 from light_peft.tasks.registry import formulation_of
-from model_cases import tiny_config
+from model_cases import DECODERS, tiny_config
 
 QUESTIONS = ["is the sky blue ?", "is grass red ?", "is the sea blue ?"]
 CHOICES = [["yes", "no", "maybe not at all"], ["yes", "no"], ["no", "yes at all", "a b c d e", "maybe"]]

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from decoders import (
-    DECODERS,
     WORDS,
     generation_task,
     letter_tokenizer,
@@ -30,7 +29,7 @@ from light_peft.pruning.surgery import cut_backbone, plan_cuts
 from light_peft.tasks.continuation import FIRST
 from light_peft.tasks.generation import Generation, all_layers_have_heads, end_tokens, stop_tokens
 from light_peft.tasks.registry import formulation_of
-from model_cases import TARGETS, with_random_lora
+from model_cases import DECODERS, TARGETS, with_random_lora
 
 QUESTIONS = ["is the sky blue ?", "the grass", "the sea is not red at all . is the sea blue or green ?", "a b c"]
 ANSWERS = [["blue", "sky"], "green", ["blue"], ["", "d e f"]]
