@@ -8,6 +8,7 @@ from transformers import (
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     PretrainedConfig,
+    PreTrainedModel,
 )
 
 from light_peft.config import TaskConfig
@@ -38,6 +39,11 @@ class Head:
             raise ValueError(
                 f"model: transformers has no {self.name} head for architecture '{architecture.model_type}'"
             )
+
+
+def ends_in(model: PreTrainedModel, head: str) -> bool:
+    """Return whether `model` is what transformers builds of its architecture with the head of this name."""
+    return bool(CLASSES[head]._model_mapping.get(type(model.config), None) is type(model))
 
 
 def head_of(task: TaskConfig, *, decoder: bool) -> Head:
