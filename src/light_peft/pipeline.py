@@ -15,6 +15,7 @@ from light_peft.config import Config
 from light_peft.data.batches import padding_words, train_loader
 from light_peft.evaluation.examiner import Examiner
 from light_peft.evaluation.metrics import check_names
+from light_peft.evaluation.submission import check_form
 from light_peft.loading import save_run
 from light_peft.meter import Meter, PhaseCost, part
 from light_peft.model import check_length, count_block_parameters, count_parameters, describe
@@ -53,6 +54,7 @@ def run(config: Config, console: Console | None = None) -> tuple[RunRecord, Path
     console = console or Console(stderr=True)
     notes = check(config, all_kinds(), criterion_names())
     check_names(config.task.metrics)
+    check_form(config.task.submission.format)
     folder = artifacts.new_run_dir(config.run_dir, f"{config.task.name}-{config.model.name}-{config.peft.kind}")
     record = RunRecord(
         task=config.task.name, model=config.model.name, peft=config.peft.kind, seed=config.seed, config=asdict(config)
@@ -99,6 +101,8 @@ class Run:
             self.cut(plan, scores)
             self.train()
             self.evaluate()
+            if self.config.save.predictions:
+                self.predict()
             self.save()
         finally:
             costs = {name: self.meter.phases.get(name, PhaseCost()) for name in PHASES}
@@ -109,7 +113,8 @@ class Run:
         """Load data and model, and attach PEFT."""
         config = self.config
         with self.meter.phase("load") as cost:
-            splits = load_splits(config.task, config.data, seed=config.seed, work_dir=self.folder / "data")
+            place, test = self.folder / "data", config.save.predictions
+            splits = load_splits(config.task, config.data, seed=config.seed, work_dir=place, test=test)
             foundation = load_foundation(config.model, config.task)
             self.tokenizer = foundation.tokenizer
             self.backbone = describe(foundation.model)
@@ -222,6 +227,11 @@ class Run:
         record.best_score = max(record.score, -1.0 if record.best_score is None else record.best_score)
         record.history.append({"phase": "evaluate", "step": after_step or self._training_steps(), **metrics})
         logger.info(", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
+
+    def predict(self) -> None:
+        """Write the answers to all validation and test splits, as the benchmark takes them."""
+        with self.meter.phase("evaluate") as cost:
+            self.examiner.write_predictions(self.model, self.folder / artifacts.PREDICTIONS, cost)
 
     def save(self) -> None:
         """Write adapter, tokenizer and, if asked for, the cut foundation model."""

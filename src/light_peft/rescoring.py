@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
+from light_peft import artifacts
 from light_peft.config import config_from_dict
 from light_peft.evaluation.examiner import Examiner
 from light_peft.loading import finished_record, load, load_tokenizer
@@ -19,7 +20,7 @@ from light_peft.validation import check
 
 
 def rescore(run_dir: str, overrides: dict[str, Any], console: Console | None = None) -> float:
-    """Load a finished run, score it again, and return the score; nothing is written.
+    """Load a finished run, score it again, and return the score; with `save.predictions` its answers are written.
 
     Args:
         run_dir: Folder of the run.
@@ -37,11 +38,15 @@ def rescore(run_dir: str, overrides: dict[str, Any], console: Console | None = N
     accelerator = start_runtime(config.runtime, config.seed)
     model, tokenizer = accelerator.prepare(load(folder)), load_tokenizer(folder)
     with tempfile.TemporaryDirectory() as work_dir:
-        splits = load_splits(config.task, config.data, seed=config.seed, work_dir=Path(work_dir), train=False)
+        place, test = Path(work_dir), config.save.predictions
+        splits = load_splits(config.task, config.data, seed=config.seed, work_dir=place, train=False, test=test)
     examiner = Examiner(config, formulation_of(config.task, record.head), tokenizer, accelerator)
     examiner.settings = record.calibration
     examiner.take(splits)
     metrics = examiner.examine(model, PhaseCost())
+    if config.save.predictions:
+        examiner.write_predictions(model, folder / artifacts.PREDICTIONS, PhaseCost())
+        console.print(f"predictions in {folder / artifacts.PREDICTIONS}")
     for metric, value in metrics.items():
         console.print(f"{metric:24} {value:.4f}   recorded {record.metrics.get(metric, float('nan')):.4f}")
     return metrics[examiner.primary_name()]

@@ -1,7 +1,9 @@
 """A model is asked about the splits of a run, and its answers are scored."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -13,9 +15,12 @@ from light_peft.config import Config
 from light_peft.data.batches import eval_loader, padding_words
 from light_peft.evaluation.predict import predict
 from light_peft.evaluation.score import primary_name, score_splits
+from light_peft.evaluation.submission import write_predictions
 from light_peft.meter import PhaseCost, part
-from light_peft.tasks.formulation import Answers, Formulation
+from light_peft.tasks.formulation import IDX, Answers, Formulation
 from light_peft.tasks.splits import Splits
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,15 @@ class Examiner:
         self.answers = self._asked(model, self._validation, cost)
         with part(cost, "post_processing"):
             return score_splits(self.config.task, self.answers)
+
+    def write_predictions(self, model: nn.Module, folder: Path, cost: PhaseCost) -> None:
+        """Write the last answers to the validation splits, and those of `model` to the test splits, below `folder`."""
+        found = self.answers | self._asked(model, self._test, cost)
+        for name, split in (self._validation | self._test).items():
+            examples = split.examples
+            ids = examples[IDX][:] if IDX in examples.column_names else list(map(str, range(len(examples))))
+            path = write_predictions(folder, self.config.task, name, found[name], ids)
+            logger.info("%s: %d predictions in %s", name, len(ids), path)
 
     def primary_name(self) -> str:
         """Return the name, among the metrics of `examine`, of the one that is the score."""

@@ -12,8 +12,7 @@ def score_splits(task: TaskConfig, answers: Mapping[str, Answers]) -> dict[str, 
     metrics: dict[str, float] = {}
     for split, found in answers.items():
         metrics |= {
-            _qualified(split, name, answers): value
-            for name, value in compute_metrics(task.metrics, found).items()
+            _qualified(split, name, answers): value for name, value in compute_metrics(task.metrics, found).items()
         }
     return metrics
 

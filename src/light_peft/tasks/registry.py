@@ -3,10 +3,12 @@
 from light_peft.config import TaskConfig
 from light_peft.tasks.classification import Classification, Regression
 from light_peft.tasks.formulation import Formulation
+from light_peft.tasks.span import Span
 
 FORMULATIONS: dict[str, tuple[type[Formulation], ...]] = {
     "classification": (Classification,),
     "regression": (Regression,),
+    "span": (Span,),
 }
 """Name in `task.formulation` -> its code, one class for each head that it can use."""
 
