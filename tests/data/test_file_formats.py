@@ -11,7 +11,7 @@ COLUMNS = ["sentence", "label"]
 
 
 def read(path: Path, **official: object) -> Table:
-    return read_file(path, COLUMNS, tiny_task(**official).official)
+    return read_file(path, COLUMNS, tiny_task(**official))
 
 
 def rows(table: Table) -> list[tuple[object, ...]]:
@@ -80,7 +80,7 @@ def test_malformed_lines_are_skipped_if_asked(tmp_path: Path, caplog: pytest.Log
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.txt", b"x", r"a\.txt ends in '\.txt', must be one of: \.tsv \.csv \.jsonl \.json \.parquet"),
+        ("a.txt", b"x", r"a\.txt ends in '\.txt', must be one of: \.tsv \.csv \.parquet \.jsonl \.json"),
         ("a.tsv", b"", r"a\.tsv is empty"),
         ("a.tsv", b"sentence\tlabel\nx\tyes\n\xff\tno\n", r"a\.tsv, line 3 is not UTF-8"),
         ("a.tsv", b"text\tlabel\nx\tyes\n", r"no column sentence, its columns are: text, label"),

@@ -2,14 +2,18 @@
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import datasets
 from datasets.packaged_modules.cache.cache import Cache
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
 from light_peft.config import HubData, TaskConfig
-from light_peft.data.files import class_names, pick_columns
+from light_peft.data.files import class_names
+from light_peft.data.formats import format_of
+from light_peft.data.locate import hub_address, hub_splits
+from light_peft.data.rows import entries, pick_columns, tabulate
 from light_peft.data.table import Table
 from light_peft.hub import PROBE_SECONDS, ask_hub
 
@@ -18,22 +22,25 @@ logger = logging.getLogger(__name__)
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def read_hub(task: TaskConfig, splits: Mapping[str, str], columns: list[str]) -> dict[str, Table]:
-    """Return those of `splits` (our name -> the hub's) that the data set has, with these columns.
+def read_hub(task: TaskConfig, needed: Mapping[str, Sequence[str]]) -> dict[str, Table]:
+    """Return those splits of `needed` (name -> columns) that the data set has, with these columns.
 
     Raises:
         ValueError: the data set, its revision or a needed column does not exist, or neither the hub nor a cached
             copy can be had; within seconds if the hub does not answer.
     """
-    hub = task.hub
-    if not hub.path:
+    if not task.hub.path:
         raise ValueError(f"task {task.name} is not on the hub (task.hub.path is empty), data.source must be local")
-    loaded, revision = _load(hub)
-    address = "/".join(filter(None, (hub.path, hub.name)))
+    names = hub_splits(task)
+    addresses = {split: hub_address(task, names[split]) for split in needed if split in names}
+    parts = dict.fromkeys(configuration for configuration, _ in addresses.values())
+    loaded = {part: _load(replace(task.hub, name=part)) for part in parts}
     tables = {}
-    for split, name in splits.items():
-        if name in loaded:
-            tables[split] = _table(f"{address}@{revision}, split {name}", loaded[name], columns)
+    for split, (part, name) in addresses.items():
+        dataset, revision = loaded[part]
+        if name in dataset:
+            source = f"{'/'.join(filter(None, (task.hub.path, part)))}@{revision}, split {name}"
+            tables[split] = _table(source, dataset[name], needed[split], task)
     return tables
 
 
@@ -85,7 +92,10 @@ def _advice(hub: HubData, problem: str) -> str:
     )
 
 
-def _table(source: str, dataset: datasets.Dataset, wanted: list[str]) -> Table:
-    pick_columns(source, dataset.column_names, wanted, {})
-    values = {name: class_names(dataset[name][:], dataset.features[name]) for name in wanted}
-    return Table(source, values, range(1, len(dataset) + 1), "row")
+def _table(source: str, dataset: datasets.Dataset, wanted: Sequence[str], task: TaskConfig) -> Table:
+    form, rename = format_of(task.format), task.official.rename
+    names = {name: name for name in dataset.column_names}
+    picked = names if form else pick_columns(source, dataset.column_names, wanted, rename)
+    values = {column: class_names(dataset[name][:], dataset.features[name]) for column, name in picked.items()}
+    table = Table(source, values, range(1, len(dataset) + 1), "row")
+    return tabulate(entries(table), form, wanted, rename=rename, like=table) if form else table

@@ -6,6 +6,9 @@ from typing import Any
 from light_peft.config import TaskConfig
 from light_peft.data.table import Table
 
+TRUTH = ("False", "True")
+"""Labels as the hub and Python spell JSON's false and true."""
+
 
 def parse_labels(table: Table, task: TaskConfig) -> list[int] | list[float]:
     """Return the class number of every row, or its figure if the task is a regression.
@@ -25,16 +28,15 @@ def parse_labels(table: Table, task: TaskConfig) -> list[int] | list[float]:
 
 
 def _class_numbers(task: TaskConfig) -> dict[str, int]:
-    """Spelling -> class number; a name wins over a number."""
+    """Spelling -> class number; a name wins over a number, and True and False may be small."""
     numbers = {str(number): number for number in range(len(task.labels))}
+    numbers |= {name.lower(): number for number, name in enumerate(task.labels) if name in TRUTH}
     return numbers | {name: number for number, name in enumerate(task.labels)}
 
 
 def _spell(value: Any) -> str:
-    """Return the text that is looked up; what is neither text nor a whole number matches nothing."""
-    if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
-        return str(value)
-    return ""
+    """Return the text that is looked up; what is neither text, whole number nor truth value matches nothing."""
+    return str(value) if isinstance(value, str | int) else ""
 
 
 def _complaint(table: Table, index: int, task: TaskConfig) -> str:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from light_peft.config import TaskConfig
-from light_peft.data.files import read_tsv
+from light_peft.data.cells import read_tsv
 from light_peft.data.table import Table
 
 logger = logging.getLogger(__name__)
 
 RELEASE_FILE = "msr_paraphrase_train.txt"
+TEST_FILE = "msr_paraphrase_test.txt"
 DEV_IDS_FILE = "dev_ids.tsv"
 ID_COLUMNS = ("#1 ID", "#2 ID")
 NUM_DEV = 408
@@ -20,8 +21,20 @@ NUM_DEV = 408
 IdPair = tuple[str, ...]
 
 
-def split_release(path: Path, task: TaskConfig) -> tuple[Table, Table]:
-    """Return the train and dev rows of the release; no row is in both, together they are the whole file.
+def read_release(path: Path, split: str, columns: Sequence[str], task: TaskConfig) -> Table:
+    """Return `columns` of a split: of train and dev their part of the release file, of a test split the whole file.
+
+    Raises:
+        ValueError: as `split_release`.
+    """
+    if path.name == TEST_FILE:
+        return read_tsv(path, columns, task.official)
+    train, dev = split_release(path, columns, task)
+    return train if split == "train" else dev
+
+
+def split_release(path: Path, columns: Sequence[str], task: TaskConfig) -> tuple[Table, Table]:
+    """Return `columns` of the train and dev rows of the release; no row is in both, together they are the whole file.
 
     The dev rows are those of `dev_ids.tsv` beside the file, as in GLUE; without it a hold-out of `NUM_DEV` rows,
     the same one at every call, with a warning.
@@ -29,7 +42,7 @@ def split_release(path: Path, task: TaskConfig) -> tuple[Table, Table]:
     Raises:
         ValueError: either file cannot be read, or an id pair of `dev_ids.tsv` is not in the release.
     """
-    whole = read_tsv(path, [*task.text, task.label, *ID_COLUMNS], task.official)
+    whole = read_tsv(path, list(dict.fromkeys([*columns, *ID_COLUMNS])), task.official)
     ids = list(zip(*(whole.columns[column] for column in ID_COLUMNS), strict=True))
     dev_ids_path = path.with_name(DEV_IDS_FILE)
     if dev_ids_path.is_file():

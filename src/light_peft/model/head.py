@@ -4,10 +4,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from transformers import (
+    AutoModel,
     AutoModelForCausalLM,
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     PretrainedConfig,
+    PreTrainedModel,
 )
 
 from light_peft.config import TaskConfig
@@ -38,6 +40,22 @@ class Head:
             raise ValueError(
                 f"model: transformers has no {self.name} head for architecture '{architecture.model_type}'"
             )
+
+    def renaming(self, architecture: PretrainedConfig) -> dict[str, str]:
+        """Return what the architecture's weights are called in a model with this head: pattern -> name.
+
+        Empty where they have the same names; some span models hold their backbone as `transformer`, and the
+        checkpoints of the other models, which have `model`, would else leave it random.
+        """
+        own = CLASSES[self.name]._model_mapping[type(architecture)].base_model_prefix
+        backbone: Any = AutoModel._model_mapping[type(architecture)]
+        usual = backbone.base_model_prefix
+        return {} if own == usual else {rf"^{usual}\.": f"{own}."}
+
+
+def ends_in(model: PreTrainedModel, head: str) -> bool:
+    """Return whether `model` is what transformers builds of its architecture with the head of this name."""
+    return bool(CLASSES[head]._model_mapping.get(type(model.config), None) is type(model))
 
 
 def head_of(task: TaskConfig, *, decoder: bool) -> Head:
