@@ -4,10 +4,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from light_peft.config import PeftConfig
 from light_peft.model import Backbone, describe
+from light_peft.model.families import all_families
+from light_peft.model.head import CLASSES, CLASSIFICATION, LANGUAGE_MODEL
 from light_peft.peft_modules import peft_kind
 
 SIZES: dict[str, Any] = {
@@ -45,19 +47,23 @@ TINY: dict[str, dict[str, Any]] = {
     "roberta": SIZES | {"type_vocab_size": 1},
 }
 """What is asked of each model's configuration; the name begins with its `model_type`."""
+DECODERS = sorted(family for family in TINY if all_families()[family.split()[0]].decoder)
+SPEAKS = " speaks"
+"""Behind the name of a decoder: with its language-model head, not as a classifier."""
 TARGETS = ["query", "key", "value", "attn_output", "intermediate", "output"]
 
 
 def tiny_config(family: str) -> PretrainedConfig:
     """Return the configuration of a three-layer model whose heads and neurons are few."""
-    return AutoConfig.for_model(family.split()[0], **TINY[family])
+    return AutoConfig.for_model(family.split()[0], **TINY[family.removesuffix(SPEAKS)])
 
 
 def tiny_model(family: str, seed: int = 0) -> PreTrainedModel:
-    """Return a three-layer task model with random weights, biases and norms included, in eval mode."""
+    """Return a three-layer model, a classifier unless it speaks, everything in it random, in eval mode."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = AutoModelForSequenceClassification.from_config(tiny_config(family))
+        head = LANGUAGE_MODEL if family.endswith(SPEAKS) else CLASSIFICATION
+        model: PreTrainedModel = CLASSES[head].from_config(tiny_config(family))
         for name, parameter in model.named_parameters():
             if name.endswith("bias"):
                 nn.init.normal_(parameter, std=0.2)
@@ -76,6 +82,14 @@ def tiny_batch(rows: int = 5, length: int = 12, seed: int = 0) -> dict[str, torc
     return {"input_ids": ids * mask, "attention_mask": mask, "labels": labels}
 
 
+def batch_of(family: str) -> dict[str, torch.Tensor]:
+    """Return a batch with the labels that a family's head takes: classes, or the next tokens."""
+    batch = tiny_batch()
+    if family.endswith(SPEAKS):
+        batch["labels"] = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
+    return batch
+
+
 def with_random_lora(model: PreTrainedModel, dropout: float = 0.0) -> tuple[nn.Module, Backbone]:
     """Return `model` with LoRA of rank 4 whose B is not zero, in eval mode, and its backbone."""
     backbone, lora = describe(model), peft_kind("lora")
@@ -90,5 +104,5 @@ def with_random_lora(model: PreTrainedModel, dropout: float = 0.0) -> tuple[nn.M
 
 @torch.no_grad()
 def logits(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Return the logits [B, classes] of a batch."""
+    """Return the logits [B, classes] of a batch, or [B, T, vocabulary]."""
     return model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits

@@ -20,17 +20,24 @@ from light_peft.pruning.estimate import ImportanceRecorder
 from light_peft.pruning.masks import masked
 from light_peft.pruning.surgery import cut_backbone
 from matrix import ROUNDING, Trial, attach_random, columns, configured, try_out
-from model_cases import TINY, logits, tiny_batch, tiny_model
+from model_cases import DECODERS, SPEAKS, TINY, batch_of, logits, tiny_batch, tiny_model
 
 BATCH = tiny_batch()
 REASONS = {
     "bitfit": "have no biases",
     "miss": "is no plain Linear",
-    "prefix_tuning": "takes no keys and values from outside|is more than the|not those that are left",
-    "prompt_tuning": "finds its token by the ids|is more than the",
+    "prefix_tuning": "takes no keys and values from outside|is more than the|not those that are left|only a classifier",
+    "prompt_tuning": "finds its token by the ids|is more than the|only a classifier",
 }
 """What may be said where a family and a kind do not combine; all other kinds combine with every family."""
+WITH_A_LANGUAGE_MODEL_HEAD = dict.fromkeys(
+    [
+        *((family, "lora") for family in DECODERS),
+        *((f, column) for f in ("gpt2", "llama", "opt") for column in columns()),
+    ]
+)
 ALL = [(family, column) for family in sorted(TINY) for column in columns()]
+ALL += [(family + SPEAKS, column) for family, column in WITH_A_LANGUAGE_MODEL_HEAD]
 cells = pytest.mark.parametrize(("family", "column"), ALL, ids=lambda value: value.replace(" ", "-"))
 
 
@@ -120,7 +127,7 @@ def test_what_is_saved_comes_back_on_a_fresh_model(family: str, column: str, tmp
     assert not loaded.training
     assert not trainable(loaded)
     assert torch.equal(logits(loaded, BATCH), trial.logits[2])
-    assert torch.isfinite(loaded(**BATCH).loss)
+    assert torch.isfinite(loaded(**batch_of(family)).loss)
     if MERGES[trial.kind.__class__.__name__]:
         merged = logits(trial.kind.merge(loaded), BATCH)
         torch.testing.assert_close(merged, trial.logits[2], atol=1e-4, rtol=1e-4)
@@ -143,7 +150,7 @@ def test_adapter_and_head_are_trained_and_their_number_is_a_formula(family: str,
         stored = outside_head(trial.adapter.tensors, trial.backbone)
         assert number == sum(trial.adapter.tensors[name].numel() for name in stored)
         assert number == FORMULAS[config.peft.kind](config, trial)
-    cut(**BATCH).loss.backward()
+    cut(**batch_of(family)).loss.backward()
     for name, parameter in cut.named_parameters():
         if parameter.requires_grad:
             assert parameter.grad is not None, name
@@ -221,7 +228,7 @@ def test_every_module_has_an_importance(family: str, column: str, with_dropout: 
         subject = Subject(kind.bare(attached), backbone, views, masks, config_of(column).prune, seed=5)
         recorder = ImportanceRecorder(subject, criterion_of("mask")(subject), estimate, 1)
         with recorder.watching(attached):
-            attached(**BATCH).loss.backward()
+            attached(**batch_of(family)).loss.backward()
             recorder.after_backward(0)
             recorder.after_step(0)
         scores = recorder.scores()

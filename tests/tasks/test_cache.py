@@ -134,6 +134,19 @@ def test_the_entry_says_what_it_is(tmp_path: Path) -> None:
     assert json.loads((entries(tmp_path)[0] / ENTRY).read_text(encoding="utf-8"))["key"] == KEY
 
 
+def test_what_was_warned_of_is_said_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def encode() -> datasets.Dataset:
+        logging.getLogger("light_peft.tasks.some").warning("%d texts were cut", 3)
+        logging.getLogger("light_peft.tasks.some").info("not this")
+        logging.getLogger("another").warning("nor this")
+        return datasets.Dataset.from_dict(FEATURES)
+
+    cached(encode, KEY, str(tmp_path))
+    caplog.clear()
+    assert calls(tmp_path) == 0
+    assert [record.getMessage() for record in caplog.records] == ["3 texts were cut"]
+
+
 def one_warning(caplog: pytest.LogCaptureFixture, root: Path, reason: str) -> None:
     (message,) = [record.getMessage() for record in caplog.records]
     assert str(root) in message

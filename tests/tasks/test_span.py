@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
 from light_peft.data.table import Table
-from light_peft.evaluation.texts import exact_match, token_f1
+from light_peft.tasks.texts import exact_match, token_f1
 from light_peft.tasks.pieces import best_threshold
 from light_peft.tasks.registry import formulation_of
 from light_peft.tasks.span import NO_ANSWER, NULL_THRESHOLD, Span

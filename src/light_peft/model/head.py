@@ -9,6 +9,7 @@ from transformers import (
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     PretrainedConfig,
+    PreTrainedModel,
 )
 
 from light_peft.config import TaskConfig
@@ -50,6 +51,11 @@ class Head:
         backbone: Any = AutoModel._model_mapping[type(architecture)]
         usual = backbone.base_model_prefix
         return {} if own == usual else {rf"^{usual}\.": f"{own}."}
+
+
+def ends_in(model: PreTrainedModel, head: str) -> bool:
+    """Return whether `model` is what transformers builds of its architecture with the head of this name."""
+    return bool(CLASSES[head]._model_mapping.get(type(model.config), None) is type(model))
 
 
 def head_of(task: TaskConfig, *, decoder: bool) -> Head:

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from light_peft.config import Config, PeftConfig
 from light_peft.model import Backbone
 from light_peft.model.cut import MatrixCut
+from light_peft.model.head import CLASSIFICATION, ends_in
 from light_peft.peft_modules.hf import adapter_of, save_adapter, unwrap_head, with_adapter, wrapped
 from light_peft.peft_modules.kind import Adapter, PeftKind
 
@@ -23,7 +24,12 @@ class VirtualTokens(PeftKind):
     config_type: type[HfConfig]
 
     def model_refusals(self, config: Config, model: PreTrainedModel, backbone: Backbone) -> Iterator[str]:
-        """Yield examples that leave the virtual tokens no positions."""
+        """Yield a head that HF peft's form of these kinds is not for, and examples that leave no positions."""
+        if not ends_in(model, CLASSIFICATION):
+            yield (
+                f"peft.kind={config.peft.kind}: only a classifier can be behind virtual tokens, and this is a "
+                f"{type(model).__name__}; take another kind, such as peft=lora"
+            )
         limit, tokens = backbone.family.max_tokens(model.config), config.peft.virtual_tokens
         if config.max_length + tokens > limit:
             yield (

@@ -1,14 +1,19 @@
 """The formulations by name."""
 
 from light_peft.config import TaskConfig
+from light_peft.tasks.choice_head import ChoiceByHead
+from light_peft.tasks.choice_likelihood import ChoiceByLikelihood
 from light_peft.tasks.classification import Classification, Regression
 from light_peft.tasks.formulation import Formulation
+from light_peft.tasks.generation import Generation
 from light_peft.tasks.span import Span
 
 FORMULATIONS: dict[str, tuple[type[Formulation], ...]] = {
     "classification": (Classification,),
     "regression": (Regression,),
+    "choice": (ChoiceByHead, ChoiceByLikelihood),
     "span": (Span,),
+    "generation": (Generation,),
 }
 """Name in `task.formulation` -> its code, one class for each head that it can use."""
 

@@ -16,11 +16,11 @@ from light_peft.config import TaskConfig
 from light_peft.data.batches import Batch
 from light_peft.data.table import Table
 from light_peft.data.text import map_quietly, strings
-from light_peft.evaluation.texts import token_f1
 from light_peft.model.head import SPAN
 from light_peft.tasks.formulation import EXAMPLE, IDX, Answers, Formulation
 from light_peft.tasks.gold import ANSWER_START, ANSWER_TEXT, CONTEXT, QUESTION, parse_answers, parse_ids
 from light_peft.tasks.pieces import Pieces, best_threshold, find_pieces
+from light_peft.tasks.texts import token_f1
 from light_peft.tasks.windows import Cutter, Tokens
 
 NULL_THRESHOLD = "null_threshold"
@@ -72,6 +72,10 @@ class Span(Formulation):
             features[ANSWER_TEXT] = datasets.List(datasets.Value("string"))
             features[ANSWER_START] = datasets.List(datasets.Value("int64"))
         return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
+
+    def inputs(self) -> list[str]:
+        """Return the columns of question and context."""
+        return [QUESTION, CONTEXT]
 
     def features(
         self, examples: datasets.Dataset, tokenizer: PreTrainedTokenizerBase, *, max_length: int, training: bool
