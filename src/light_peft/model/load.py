@@ -1,7 +1,7 @@
 """A foundation model with a fresh task head, from a package, a folder, the hub, or at random."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -81,7 +81,13 @@ def _from_pretrained(config: ModelConfig, task: TaskConfig, name: str, shown: st
     settings = head.settings | dict(config.config)
     with _explained(config, name, where):
         dtype = DTYPES.get(config.dtype, "auto")
-        model = CLASSES[head.name].from_pretrained(name, dtype=dtype, **where, **settings)
+        renaming = head.renaming(architecture)
+        model, loaded = CLASSES[head.name].from_pretrained(
+            name, dtype=dtype, key_mapping=renaming or None, output_loading_info=True, **where, **settings
+        )
+    if renaming:
+        model._weight_conversions = []  # or `save_pretrained` would write the names of the other class
+    check_weights(config, model, loaded["missing_keys"])
     return _settled(config, model, tokenizer, shown, head)
 
 
@@ -104,6 +110,20 @@ def check_settings(config: ModelConfig, architecture: PretrainedConfig) -> None:
         if name not in known:
             near = get_close_matches(name, known, n=3) or sorted(known)
             raise ValueError(f"model.config.{name}: {architecture.model_type} has no such setting; near: {near}")
+
+
+def check_weights(config: ModelConfig, model: PreTrainedModel, missing: Iterable[str]) -> None:
+    """Hold the weights that a checkpoint lacks, and that are random, against what may be: the head.
+
+    Raises:
+        ValueError: If one belongs to the foundation model.
+    """
+    head = set(describe(model).head_modules)
+    if lacking := sorted(name for name in missing if not head & set(name.split("."))):
+        raise ValueError(
+            f"model={config.name}: {len(lacking)} weights of {type(model).__name__} are not in the checkpoint, such as "
+            f"{lacking[0]}; give a checkpoint of this architecture"
+        )
 
 
 @contextmanager
