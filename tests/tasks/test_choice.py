@@ -143,7 +143,7 @@ def test_one_candidate_alone_is_a_mistake_but_where_they_are_named_things_of_a_t
         ("Question:", "it names no column"),
     ],
 )
-test_a_wrong_prompt_is_refused(prompt: str, said: str) -> None:
+def test_a_wrong_prompt_is_refused(prompt: str, said: str) -> None:
     with pytest.raises(ValueError, match=r"^task\.prompt=") as error:
         ChoiceByLikelihood(choice_task(prompt=prompt)).columns(labelled=True)
     assert said in str(error.value)
