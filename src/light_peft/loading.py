@@ -25,6 +25,7 @@ from light_peft.model import Backbone, describe
 from light_peft.model.head import CLASSES
 from light_peft.model.load import load_foundation
 from light_peft.model.precision import head_in_fp32
+from light_peft.model.tied import own_tensors, take_tensors
 from light_peft.peft_modules import PeftKind, peft_kind
 from light_peft.pruning.plan import PruningPlan
 from light_peft.pruning.scores import Scores
@@ -157,7 +158,7 @@ def save_run(
         with artifacts.whole_folder(folder / artifacts.MODEL) as target:
             base.config.architectures = [type(base).__name__]
             base.config.save_pretrained(target)
-            artifacts.write_tensors(target / WEIGHTS, base.state_dict())
+            artifacts.write_tensors(target / WEIGHTS, own_tensors(base))
     with artifacts.whole_folder(folder / artifacts.TOKENIZER) as target:
         tokenizer.save_pretrained(target)
     artifacts.write_checksums(folder)
@@ -184,7 +185,7 @@ def _load_saved(folder: Path, head: str, plan: PruningPlan) -> PreTrainedModel:
     tensors = artifacts.read_tensors(folder / WEIGHTS)
     biases = {name: tensors[name] for name in consumer_biases(backbone) if name in tensors}
     cut_backbone(model, backbone, plan, plan_cuts(backbone, plan), biases)
-    model.load_state_dict(tensors, assign=True)
+    take_tensors(model, tensors)
     head_in_fp32(model, backbone.head_modules)
     return model.eval()
 

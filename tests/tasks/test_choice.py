@@ -107,7 +107,7 @@ def test_a_wrong_label_is_named_with_its_place(label: Any, said: str) -> None:
 @pytest.mark.parametrize(
     ("column", "value", "said"),
     [
-        ("choices", ["yes"], "choices holds 1 candidates, must be 2 or more"),
+        ("choices", [], "choices holds 0 candidates, must be 1 or more"),
         ("choices", "yes", "choices is 'yes', must be a list of strings"),
         ("choices", ["yes", 3], "choices is ['yes', 3], must be a list of strings"),
         ("choices", ["yes", " "], "choices holds an empty candidate among ['yes', ' ']"),
@@ -123,6 +123,14 @@ def test_a_wrong_value_is_named_with_its_place(column: str, value: Any, said: st
     with pytest.raises(ValueError, match=r"^dev\.jsonl, line 2: ") as error:
         ChoiceByHead(choice_task(names="names", label="answers")).examples(rows, labelled=True)
     assert said in str(error.value)
+
+
+def test_one_candidate_alone_is_a_mistake_but_where_they_are_named_things_of_a_text() -> None:
+    rows = table(question=["?"], choices=[["yes"]], names=[["one"]], answers=[["one"]], label=[0])
+    with pytest.raises(ValueError, match="choices holds 1 candidates, must be 2 or more"):
+        ChoiceByHead(choice_task()).examples(rows, labelled=True)
+    named = ChoiceByHead(choice_task(names="names", label="answers")).examples(rows, labelled=True)
+    assert named["label"][:] == [[0]]
 
 
 @pytest.mark.parametrize(

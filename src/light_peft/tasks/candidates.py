@@ -10,14 +10,12 @@ from light_peft.data.table import Table
 from light_peft.data.text import strings
 from light_peft.tasks.reading import text_lists
 
-MIN_CANDIDATES = 2
 
-
-def candidates_of(table: Table, columns: Sequence[str]) -> list[list[str]]:
+def candidates_of(table: Table, columns: Sequence[str], *, fewest: int = 2) -> list[list[str]]:
     """Return the candidates of every example, from one column of lists or from a column for each candidate.
 
     Raises:
-        ValueError: If there are fewer than two, or one is empty.
+        ValueError: If there are fewer than `fewest`, or one is empty.
     """
     if len(columns) == 1:
         found = text_lists(table, columns[0])
@@ -25,9 +23,9 @@ def candidates_of(table: Table, columns: Sequence[str]) -> list[list[str]]:
         found = [list(row) for row in zip(*(strings(table, column) for column in columns), strict=True)]
     shown = ", ".join(columns)
     for index, candidates in enumerate(found):
-        if len(candidates) < MIN_CANDIDATES:
+        if len(candidates) < fewest:
             raise ValueError(
-                f"{table.where(index)}: {shown} holds {len(candidates)} candidates, must be {MIN_CANDIDATES} or more"
+                f"{table.where(index)}: {shown} holds {len(candidates)} candidates, must be {fewest} or more"
             )
         if not all(candidate.strip() for candidate in candidates):
             raise ValueError(f"{table.where(index)}: {shown} holds an empty candidate among {candidates!r}")

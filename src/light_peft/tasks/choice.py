@@ -38,7 +38,9 @@ class Choice(Formulation):
         task = self.task
         columns: dict[str, list[Any]] = {name: strings(table, name) for name in text_columns(task)}
         texts = dict.fromkeys(columns, TEXT)
-        columns[CHOICES] = candidates_of(table, task.choice.columns)
+        named = task.choice.names is not None
+        # A text may name one thing only; where candidates are written for a question, one alone is a mistake.
+        columns[CHOICES] = candidates_of(table, task.choice.columns, fewest=1 if named else 2)
         if task.choice.names is not None:
             columns[NAMES] = names_of(table, task.choice.names, columns[CHOICES])
         if labelled and NAMES in columns:
