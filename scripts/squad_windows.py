@@ -58,7 +58,7 @@ def report(file: Path, task: TaskConfig, tokenizer: PreTrainedTokenizerBase, max
     answered = examples.select(np.flatnonzero([bool(texts) for texts in examples[ANSWER_TEXT]]))
     exact, f1, pieces, seconds = best_scores(formulation, answered, tokenizer, max_length)
     print(
-        f"  exact match {100 * exact.mean():.3f}, F1 {100 * f1.mean():.3f} of 100; {seconds:.1f} s to read all answers"
+        f"  at best exact match {100 * exact.mean():.3f}, F1 {100 * f1.mean():.3f}; all answers read in {seconds:.1f} s"
     )
     missed = np.flatnonzero(exact < 1)
     print(f"  {len(missed)} of {len(answered)} questions with an answer cannot be matched exactly")
