@@ -94,7 +94,7 @@ def check_length(max_length: int, backbone: Backbone, model: PreTrainedModel) ->
     limit = backbone.family.max_tokens(model.config)
     if max_length > limit:
         raise ValueError(
-            f"data.max_length={max_length}: this model takes at most {limit} tokens; set it to {limit} or less"
+            f"data.max_length={max_length}: this model takes at most {limit} tokens; set it to that or less"
         )
 
 
