@@ -143,7 +143,7 @@ def test_one_candidate_alone_is_a_mistake_but_where_they_are_named_things_of_a_t
         ("Question:", "it names no column"),
     ],
 )
-test_a_wrong_prompt_is_refused(prompt: str, said: str) -> None:
+def test_a_wrong_prompt_is_refused(prompt: str, said: str) -> None:
     with pytest.raises(ValueError, match=r"^task\.prompt=") as error:
         ChoiceByLikelihood(choice_task(prompt=prompt)).columns(labelled=True)
     assert said in str(error.value)
@@ -318,10 +318,10 @@ def test_the_loss_is_the_models_own_on_the_right_candidates() -> None:
     assert tokenizer.batch_decode(features["input_ids"][:])[2] == "<s> is the sea blue ? yes at all"
     batch = formulation.collate(tokenizer, training=True, **padding_words("dynamic", 0))(list(without_notes(features)))
     labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
-    labels[torch.arange(labels.shape[1]) < batch[FIRST].unsqueeze(1)] = -100
+    labels[torch.arange(labels.shape[1]) < torch.tensor(features[FIRST][:]).unsqueeze(1)] = -100
     whole = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], labels=labels).loss
     assert formulation.loss(model, batch).item() == pytest.approx(whole.item(), rel=1e-5)
-    assert batch[ASKED].tolist() == list(range(min(batch[FIRST].tolist()) - 1, 15)), "no logits of the prompts alone"
+    assert batch[ASKED].tolist() == list(range(min(features[FIRST][:]) - 1, 15)), "no logits of the prompts alone"
 
 
 def test_a_prompt_has_the_same_tokens_whatever_follows_and_a_candidate_all_of_its_own() -> None:

@@ -106,7 +106,7 @@ def test_the_loss_is_the_models_own_on_answers_and_ends() -> None:
     rows = features.remove_columns([name for name in features.column_names if name.startswith("_")])
     batch = formulation.collate(tokenizer, training=True, **padding_words("dynamic", 0))(list(rows))
     labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
-    labels[torch.arange(labels.shape[1]) < batch[FIRST].unsqueeze(1)] = -100
+    labels[torch.arange(labels.shape[1]) < torch.tensor(features[FIRST][:]).unsqueeze(1)] = -100
     assert (labels == END).sum() == 4, "padding is no end"
     whole = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], labels=labels).loss
     assert formulation.loss(model, batch).item() == pytest.approx(whole.item(), rel=1e-5)
