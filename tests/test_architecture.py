@@ -33,7 +33,7 @@ FOUNDATION = ("artifacts", "config.*", "hub", "meter", "runtime", "validation")
 LAYERS = (
     Layer(("light_peft.pruning", "light_peft.pruning.scores", "light_peft.pruning.plan")),
     Layer(tuple(f"light_peft.{name}" for name in FOUNDATION), mutual=True),
-    Layer(("light_peft.data.*", "light_peft.model.*", "light_peft.evaluation.texts")),
+    Layer(("light_peft.data.*", "light_peft.model.*", "light_peft.tasks.texts")),
     Layer(("light_peft.tasks.*",)),
     Layer(("light_peft.peft_modules.*", "light_peft.pruning.masks", "light_peft.pruning.surgery"), mutual=True),
     Layer(("light_peft.pruning.averages", "light_peft.pruning.criteria.*")),

@@ -123,8 +123,7 @@ class Run:
             self.examiner = Examiner(config, formulation, self.tokenizer, self.accelerator)
             with part(cost, "tokenisation"):
                 assert splits.train is not None
-                length = config.max_length
-                self.train_set = formulation.features(splits.train, self.tokenizer, max_length=length, training=True)
+                self.train_set = self.examiner.features(splits.train, training=True)
                 self.examiner.take(splits)
             check_model(config, foundation.model, self.backbone)
             blocks = count_block_parameters(self.backbone, foundation.model)
@@ -137,6 +136,7 @@ class Run:
             self._check_views()
         rows = {"train": len(splits.train or ())} | {name: len(split) for name, split in splits.validation.items()}
         self.record.data = {"rows": rows, "sources": splits.sources, "digests": splits.digests}
+        self.record.data["duplicates"] = splits.duplicates
         self.record.base = {"source": foundation.source, "head": foundation.head}
         self._count_parameters("before", blocks)
         logger.info(f"{config.task.name} {rows} on {config.model.name} from {foundation.source}")

@@ -12,7 +12,7 @@ from datasets.arrow_writer import ArrowWriter
 from datasets.splits import SplitDict, SplitInfo
 from huggingface_hub import HfApi
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
-from task_files import load_task, write
+from task_files import load_task, read, rows, write
 
 import light_peft.hub
 from light_peft.config import DataConfig
@@ -154,3 +154,40 @@ def test_a_secondary_split_may_be_missing_and_classes_may_be_in_another_order(
     data.files.train = str(own)
     mixed = load_splits(MNLI, data, seed=1, work_dir=tmp_path)
     assert mixed.sources == {"train": str(own), "matched": f"nyu-mll/glue/mnli@{COMMIT}, split validation_matched"}
+
+
+def test_configurations_test_splits_and_formats(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["entailment", "not_entailment"]
+    labels = {"label": ClassLabel(names=names), "idx": Value("int32")}
+    premises = Features({"premise": Value("string"), "hypothesis": Value("string"), **labels})
+    sentences = Features({"sentence1": Value("string"), "sentence2": Value("string"), **labels})
+    rte = Dataset.from_dict({"premise": ["a"], "hypothesis": ["b"], "label": [1], "idx": [0]}, features=premises)
+    axb = Dataset.from_dict({"sentence1": ["c"], "sentence2": ["d"], "label": [0], "idx": [5]}, features=sentences)
+    hidden = {"question": ["q"], "choices": [{"text": ["x", "y"], "label": ["A", "B"]}], "answerKey": [""], "id": ["n"]}
+    arc = Dataset.from_dict(hidden | {"answerKey": ["B"]})
+    parts = {
+        "rte": DatasetDict(train=rte),
+        "axb": DatasetDict(test=axb),
+        "ARC-Easy": DatasetDict(train=arc, validation=arc, test=Dataset.from_dict(hidden)),
+    }
+    asked = []
+
+    def load_dataset(path: str, name: str, *, revision: str) -> DatasetDict:
+        asked.append((path, name, revision))
+        return parts[name]
+
+    monkeypatch.setattr(hub, "_probe", lambda _: COMMIT)
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    tables = read("axb", DataConfig())
+    assert asked == [("aps/super_glue", "rte", COMMIT), ("aps/super_glue", "axb", COMMIT)]
+    assert rows(tables["train"]) == [{"premise": "a", "hypothesis": "b", "idx": 0, "label": "not_entailment"}]
+    assert rows(tables["validation"]) == [{"premise": "c", "hypothesis": "d", "idx": 5, "label": "entailment"}]
+    assert tables["validation"].source == f"aps/super_glue/axb@{COMMIT}, split test"
+    tables = read("arc_easy", DataConfig(), test=True)
+    asked_for = {"question": "q", "choices": ["x", "y"], "id": "n"}
+    assert [rows(table) for table in tables.values()] == [[asked_for | {"label": 1}]] * 2 + [[asked_for]]
+    parts["ARC-Easy"] = DatasetDict(train=arc, validation=arc)
+    assert list(read("arc_easy", DataConfig(), test=True)) == ["train", "validation"]
+    parts["ARC-Easy"] = DatasetDict(train=arc, validation=arc.map(lambda _: {"answerKey": "C"}))
+    with pytest.raises(ValueError, match=r"ARC-Easy@a+, split validation, row 1: answerKey is 'C', must be one of"):
+        read("arc_easy", DataConfig())

@@ -5,7 +5,8 @@ import pytest
 from task_files import TASK_FILES, files, load_task, tiny_task, write, write_parquet
 
 from light_peft.config import DataConfig, HubData, TaskConfig
-from light_peft.data.locate import hub_splits, validation_files
+from light_peft.data.formats import format_names
+from light_peft.data.locate import hub_splits, split_files, validation_files
 from light_peft.tasks.splits import Splits, load_splits
 
 TASK = tiny_task()
@@ -23,9 +24,15 @@ def official(tmp_path: Path, folder: str = "glue/Tiny") -> DataConfig:
     return DataConfig(dir=str(tmp_path))
 
 
+SERVED = "cola sst2 mrpc stsb qnli qqp rte wnli boolq cb copa multirc record rte_sg wic wsc axb axg"
+TASKS = f"{SERVED} demo mnli squad squad_v2 openbookqa piqa arc_easy arc_challenge sciq webqs"
+"""Those whose server takes a file of a name of its own, and the others."""
+
+
 def test_there_is_a_file_for_each_task_and_each_is_a_valid_task() -> None:
     names = [path.stem for path in TASK_FILES]
-    assert names == ["cola", "demo", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb", "wnli"]
+    assert names == sorted(TASKS.split())
+    assert len(names) == 28
     for name, path in zip(names, TASK_FILES, strict=True):
         task = load_task(name)
         assert task.name == name
@@ -33,8 +40,11 @@ def test_there_is_a_file_for_each_task_and_each_is_a_valid_task() -> None:
         assert task.primary_metric in task.metrics
         assert 1 <= len(task.text) <= 2
         assert bool(task.labels) == (task.formulation == "classification")
-        assert not task.hub.path or list(hub_splits(task)) == ["train", *validation_files(task)]
+        assert not task.hub.path or list(hub_splits(task)) == list(split_files(task))
         assert set(task.official.rename.values()) <= {*task.text, task.label}
+        assert task.format in format_names()
+        assert task.max_length <= 384
+        assert name == "demo" or (task.submission.file != "predictions") == (name in SERVED.split())
     assert list(validation_files(load_task("mnli"))) == ["matched", "mismatched"]
 
 

@@ -103,7 +103,7 @@ def test_gender_parity_of_groups_and_of_rows_without_labels() -> None:
     assert score(["gender_parity"], [1, 1, 0, 1, 0, 0], groups=["x", "x", "y", "y", "z", "z"])["gender_parity"] == 2 / 3
     assert score(["gender_parity"], [1, 1, 0, 1], groups=["x", "y", "y", "x"])["gender_parity"] == 0.5
     assert score(["gender_parity"], [1, 1, 0, 1, 0, 0])["gender_parity"] == 2 / 3
-    assert score(["gender_parity"], [1, 1, 0])["gender_parity"] == 1.0, "the last has no partner"
+    assert score(["gender_parity"], [1, 0, 0])["gender_parity"] == 0.0, "the last has no partner"
     assert score(["gender_parity", "accuracy"], [1], [1]) == {"accuracy": 1.0}, "no pair, no figure"
 
 

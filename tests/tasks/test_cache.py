@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import os
 import shutil
+import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -80,11 +81,11 @@ def truncate(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def flip_a_bit(folder: Path) -> None:
-    path = data_file(folder)
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
+def change_a_value(folder: Path) -> None:
+    path, ids = data_file(folder), struct.pack("<4i", 1, 2, 3, 4)
+    content = path.read_bytes()
+    assert ids in content
+    path.write_bytes(content.replace(ids, struct.pack("<4i", 1, 2, 7, 4)))
 
 
 def empty(folder: Path) -> None:
@@ -107,7 +108,7 @@ def other_entry(folder: Path) -> None:
     (folder / ENTRY).write_text("[]", encoding="utf-8")
 
 
-DAMAGES = [truncate, flip_a_bit, empty, remove_data, remove_entry, break_entry, other_entry]
+DAMAGES = [truncate, change_a_value, empty, remove_data, remove_entry, break_entry, other_entry]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -132,6 +133,19 @@ def test_a_file_that_others_put_beside_does_no_harm(tmp_path: Path) -> None:
 def test_the_entry_says_what_it_is(tmp_path: Path) -> None:
     cached(Encoder(), KEY, str(tmp_path))
     assert json.loads((entries(tmp_path)[0] / ENTRY).read_text(encoding="utf-8"))["key"] == KEY
+
+
+def test_what_was_warned_of_is_said_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def encode() -> datasets.Dataset:
+        logging.getLogger("light_peft.tasks.some").warning("%d texts were cut", 3)
+        logging.getLogger("light_peft.tasks.some").info("not this")
+        logging.getLogger("another").warning("nor this")
+        return datasets.Dataset.from_dict(FEATURES)
+
+    cached(encode, KEY, str(tmp_path))
+    caplog.clear()
+    assert calls(tmp_path) == 0
+    assert [record.getMessage() for record in caplog.records] == ["3 texts were cut"]
 
 
 def one_warning(caplog: pytest.LogCaptureFixture, root: Path, reason: str) -> None:
@@ -238,6 +252,9 @@ def test_only_its_own_folders_are_ever_removed(tmp_path: Path, monkeypatch: pyte
     for folder in (stale, *strangers):
         folder.mkdir()
         (folder / "file").write_text("dear", encoding="utf-8")
+    (strangers[0] / ENTRY).write_text("{}", encoding="utf-8")
+    use(strangers[0], 1000)
+    for folder in (stale, *strangers):
         os.utime(folder, (0, 0))
     monkeypatch.setattr(cache, "MAX_BYTES", 0)
     calls(tmp_path, {"number": 1})

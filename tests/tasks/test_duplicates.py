@@ -47,6 +47,12 @@ def test_candidates_are_compared_as_lists() -> None:
     assert duplicates(train, validation, ["premise"]) == Duplicates(4, 0)
 
 
+def test_labels_may_be_lists() -> None:
+    train = Dataset.from_dict({"premise": ["p", "q", "p"], "label": [[0], [0, 1], []]})
+    validation = Dataset.from_dict({"premise": ["p", "q", "p"], "label": [[0], [0], [1, 2]]})
+    assert duplicates(train, validation, ["premise"]) == Duplicates(3, 2)
+
+
 def test_of_selected_rows_only_these_count() -> None:
     train = split([("a", "b", 0), ("c", "d", 0)])
     assert duplicates(train.select([1]), split([("a", "b", 0)]), ["first", "second"]).num_rows == 0

@@ -14,6 +14,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from light_peft.config import TaskConfig
+from light_peft.data.batches import eval_loader, train_loader
 from light_peft.tasks import encoding
 from light_peft.tasks.classification import Classification
 from light_peft.tasks.encoding import digest_of_examples, digest_of_tokenizer, encoded
@@ -69,6 +70,22 @@ def test_the_second_run_does_not_tokenise_and_reads_the_same(tmp_path: Path) -> 
     assert found[:] == features[:] == direct[:]
     assert found.features == direct.features
     assert found["input_ids"][0] == [2, 5, 6, 3]
+
+
+@pytest.mark.usefixtures("keep_all")
+def test_batches_of_kept_features_are_the_same_and_leave_the_entry_alone(tmp_path: Path) -> None:
+    tokenizer, form = build_tokenizer(), formulation()
+    plain = form.features(examples(), tokenizer, max_length=8, training=False)
+    ask(form, tmp_path, training=False)
+    kept = ask(form, tmp_path, training=False)
+    files = sorted(path.name for path in tmp_path.rglob("*"))
+    collate = form.collate(tokenizer, training=False)
+    for build, order in ((train_loader, {"seed": 1}), (eval_loader, {})):
+        loaders = [build(features, collate, batch_size=3, padding="dynamic", **order) for features in (plain, kept)]
+        for ours, theirs in zip(*loaders, strict=True):
+            assert {name: value.tolist() for name, value in ours.items()} == {n: v.tolist() for n, v in theirs.items()}
+    kept.select([3, 0, 2])[:]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == files
 
 
 def lower_case(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -185,6 +202,11 @@ def test_equal_examples_have_equal_digests_however_they_are_stored() -> None:
     longer = examples([*TEXTS, "more"], [0, 1, 0, 1, 1])
     assert digest_of_examples(longer.select(range(4))) == digest
     assert digest_of_examples(longer) != digest
+
+
+def test_what_classes_are_called_counts() -> None:
+    labels = [datasets.ClassLabel(names=names) for names in (["no", "yes"], ["yes", "no"])]
+    assert len({digest_of_examples(examples().cast_column("label", label)) for label in labels}) == 2
 
 
 def test_where_a_text_ends_counts() -> None:

@@ -20,7 +20,7 @@ from light_peft.data.locate import (
     validation_files,
     wanted_splits,
 )
-from light_peft.data.mrpc import split_release
+from light_peft.data.mrpc import read_release
 from light_peft.data.table import Table
 
 logger = logging.getLogger(__name__)
@@ -114,6 +114,5 @@ def _root(task: TaskConfig, data: DataConfig, work_dir: Path) -> Path | None:
 
 def _read_place(place: Place, split: str, task: TaskConfig, needed: Mapping[str, list[str]]) -> Table:
     if place.release:
-        train, dev = split_release(place.files[0], needed[split], task)
-        return train if split == TRAIN else dev
+        return read_release(place.files[0], split, needed[split], task)
     return Table.join([read_file(path, needed[split], task) for path in place.files])

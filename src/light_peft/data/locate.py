@@ -28,7 +28,7 @@ class Place:
     files: tuple[Path, ...]
     """What is there, in order; empty if the split is missing."""
     release: bool = False
-    """Whether the file is a release of which the split is a part (MRPC)."""
+    """Whether the file is one of MRPC's release, of which the split is a part or the whole."""
 
 
 def validation_files(task: TaskConfig) -> dict[str, str]:
@@ -164,14 +164,14 @@ def _official(task: TaskConfig, root: Path, splits: list[str]) -> dict[str, Plac
     paths = {split: folder / names[split] for split in splits if split in names}
     release = folder / RELEASE_FILE
     if release.is_file() and not any(path.is_file() for path in paths.values()):
-        whole = Place(str(release), (release,), release=True)
-        return {split: _place(folder / TEST_FILE) if split in task.official.test else whole for split in splits}
+        whole, blind = _place(release, release=True), _place(folder / TEST_FILE, release=True)
+        return {split: blind if split in task.official.test else whole for split in splits}
     unknown = Place(f"{folder} (official.test names no file)", ())
     return {split: _place(paths[split]) if split in paths else unknown for split in splits}
 
 
-def _place(path: Path) -> Place:
-    return Place(str(path), tuple(filter(Path.is_file, [path])))
+def _place(path: Path, *, release: bool = False) -> Place:
+    return Place(str(path), tuple(filter(Path.is_file, [path])), release)
 
 
 def _hub_layout(task: TaskConfig, root: Path, splits: list[str]) -> dict[str, Place]:

@@ -21,6 +21,18 @@ NUM_DEV = 408
 IdPair = tuple[str, ...]
 
 
+def read_release(path: Path, split: str, columns: Sequence[str], task: TaskConfig) -> Table:
+    """Return `columns` of a split: of train and dev their part of the release file, of a test split the whole file.
+
+    Raises:
+        ValueError: as `split_release`.
+    """
+    if path.name == TEST_FILE:
+        return read_tsv(path, columns, task.official)
+    train, dev = split_release(path, columns, task)
+    return train if split == "train" else dev
+
+
 def split_release(path: Path, columns: Sequence[str], task: TaskConfig) -> tuple[Table, Table]:
     """Return `columns` of the train and dev rows of the release; no row is in both, together they are the whole file.
 

@@ -17,6 +17,7 @@ from light_peft.evaluation.predict import predict
 from light_peft.evaluation.score import primary_name, score_splits
 from light_peft.evaluation.submission import write_predictions
 from light_peft.meter import PhaseCost, part
+from light_peft.tasks.encoding import encoded
 from light_peft.tasks.formulation import IDX, Answers, Formulation
 from light_peft.tasks.splits import Splits
 
@@ -55,6 +56,18 @@ class Examiner:
         self._held_out = self._encoded({"": splits.held_out})[""] if splits.held_out is not None else None
         self._validation, self._test = self._encoded(splits.validation), self._encoded(splits.test)
 
+    def features(self, examples: datasets.Dataset, *, training: bool) -> datasets.Dataset:
+        """Return what a model reads of the examples."""
+        config = self.config
+        return encoded(
+            self.formulation,
+            examples,
+            self.tokenizer,
+            max_length=config.max_length,
+            training=training,
+            cache_dir=config.data.cache_dir,
+        )
+
     def examine(self, model: nn.Module, cost: PhaseCost) -> dict[str, float]:
         """Return the metrics of `model` on the validation splits, calibrated anew where there is data held out."""
         if self._held_out is not None:
@@ -87,12 +100,7 @@ class Examiner:
             return predict(self.formulation, model, self.accelerator.prepare(loader), self.accelerator, cost=cost)
 
     def _encoded(self, splits: Mapping[str, datasets.Dataset]) -> dict[str, EvalSet]:
-        features = self.formulation.features
-        length = self.config.max_length
-        return {
-            name: EvalSet(examples, features(examples, self.tokenizer, max_length=length, training=False))
-            for name, examples in splits.items()
-        }
+        return {name: EvalSet(examples, self.features(examples, training=False)) for name, examples in splits.items()}
 
     def _asked(self, model: nn.Module, splits: Mapping[str, EvalSet], cost: PhaseCost) -> dict[str, Answers]:
         found = {}

@@ -28,9 +28,9 @@ class F1(LocalMetric):
 
 
 class MacroF1(LocalMetric):
-    """Mean F1 over the classes that are predicted or right, in [0, 1]; CB's (Wang et al. 2019, SuperGLUE, table 1).
+    """Mean F1 over the classes that are predicted or right, in [0, 1]; CB's F1 (Wang et al. 2019, SuperGLUE).
 
-    A class that is neither predicted nor right has no F1; among all of CB's development or test set there is none.
+    A class that is neither predicted nor right has no F1 and is left out.
     """
 
     name_of_score = "macro_f1"
@@ -43,7 +43,7 @@ class MacroF1(LocalMetric):
 
 
 class AnswerF1(F1):
-    """F1 of class 1 over all answer options of all questions, F1a (Khashabi et al. 2018, MultiRC, section 5)."""
+    """F1 of class 1 over all answer options of all questions, MultiRC's F1a (Khashabi et al. 2018)."""
 
     name_of_score = "f1a"
 
@@ -62,7 +62,7 @@ class QuestionMatch(LocalMetric):
 
 
 class GenderParity(LocalMetric):
-    """Share of pairs with one prediction for both, in [0, 1]; AX-g's (Rudinger et al. 2018, Winogender schemas).
+    """Share of pairs with one prediction for both, in [0, 1]; AX-g's gender parity (Wang et al. 2019, SuperGLUE).
 
     An example without a partner makes no pair.
     """

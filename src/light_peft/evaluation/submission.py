@@ -34,17 +34,6 @@ class Submission:
         names = self.task.submission.labels or self.task.labels
         return [_spell(prediction, names, self.task) for prediction in self.answers.predictions]
 
-    @property
-    def numbers(self) -> list[int]:
-        """The ids as whole numbers.
-
-        Raises:
-            ValueError: If one is none.
-        """
-        if (odd := next((name for name in self.ids if not name.isdecimal()), None)) is not None:
-            raise ValueError(f"{_form(self.task)} takes whole numbers for ids, task.idx={self.task.idx} has {odd!r}")
-        return list(map(int, self.ids))
-
     def predictions(self, types: type | tuple[type, ...], what: str) -> list[Any]:
         """Return the predictions, all of these types, which are `what` in words.
 
@@ -64,9 +53,8 @@ def write_predictions(folder: Path, task: TaskConfig, split: str, answers: Answe
         ValueError: If the form is unknown or cannot hold these answers, or two examples have the same id.
     """
     assert len(ids) == len(answers.predictions), (len(ids), len(answers.predictions))
-    if twice := [name for name, count in Counter(ids).items() if count > 1]:
-        raise ValueError(f"task.idx={task.idx}: {twice[0]!r} identifies more than one example of {split}")
     check_form(task.submission.format)
+    check_ids(task, split, ids)
     name = task.submission.files.get(split, task.submission.file)
     texts = FORMS[task.submission.format](Submission(task, ids, answers))
     paths = [folder / split / (name + ending) for ending in texts]
@@ -88,16 +76,30 @@ def check_form(name: str) -> None:
         raise ValueError(f"task.submission.format={name}: must be one of {', '.join(FORMS)}{hint}")
 
 
+def check_ids(task: TaskConfig, split: str, ids: list[str]) -> None:
+    """Hold what identifies the examples of a split against the task's form, so that no run fails for it at its end.
+
+    Raises:
+        ValueError: If two have the same id, or the form cannot hold one.
+    """
+    if twice := [name for name, count in Counter(ids).items() if count > 1]:
+        raise ValueError(f"task.idx={task.idx}: {twice[0]!r} identifies more than one example of {split}")
+    parts = NUMBERS_IN_IDS.get(task.submission.format, 0)
+    if parts and (odd := [name for name in ids if len(_numbers(name)) != parts]):
+        wanted = "whole numbers" if parts == 1 else "PASSAGE-QUESTION-ANSWER, whole numbers,"
+        raise ValueError(f"{_form(task)} takes {wanted} for ids, task.idx={task.idx} has {odd[0]!r} in {split}")
+
+
 def _glue(given: Submission) -> dict[str, str]:
     """A table of two columns; figures are STS-B's, from 0 to 5."""
     given.predictions((int, float), "class numbers or figures")
-    rows = zip(given.numbers, map(_cell, given.spelled), strict=True)
+    rows = zip(map(int, given.ids), map(_cell, given.spelled), strict=True)
     return {".tsv": _lines(["index\tprediction", *(f"{number}\t{cell}" for number, cell in rows)])}
 
 
 def _superglue(given: Submission) -> dict[str, str]:
     """One object per example."""
-    rows = zip(given.numbers, given.spelled, strict=True)
+    rows = zip(map(int, given.ids), given.spelled, strict=True)
     return {".jsonl": _lines(_json({"idx": number, "label": label}) for number, label in rows)}
 
 
@@ -105,7 +107,7 @@ def _multirc(given: Submission) -> dict[str, str]:
     """One object per passage, which holds its questions, which hold their answer options; ids are `p-q-a`."""
     passages: dict[int, dict[int, list[dict[str, int]]]] = {}
     for name, label in zip(given.ids, given.predictions(int, "class numbers"), strict=True):
-        passage, question, answer = _three_numbers(name, given.task)
+        passage, question, answer = _numbers(name)
         passages.setdefault(passage, {}).setdefault(question, []).append({"idx": answer, "label": label})
     objects = (
         {"idx": passage, "passage": {"questions": [{"idx": q, "answers": options} for q, options in questions.items()]}}
@@ -152,6 +154,8 @@ FORMS: dict[str, Callable[[Submission], dict[str, str]]] = {
     "jsonl": _jsonl,
 }
 """Name in `task.submission.format` -> what gives the text of each file by the ending of its name."""
+NUMBERS_IN_IDS = {"glue": 1, "superglue": 1, "multirc": 3}
+"""Name of a form -> how many whole numbers its ids are made of."""
 
 
 def _form(task: TaskConfig) -> str:
@@ -174,12 +178,10 @@ def _cell(value: Any) -> str:
     return f"{min(max(0.0, value), 5.0):.3f}" if isinstance(value, float) else str(value)
 
 
-def _three_numbers(name: str, task: TaskConfig) -> tuple[int, int, int]:
+def _numbers(name: str) -> list[int]:
+    """Return the whole numbers that an id consists of, with hyphens between them; none if it does not."""
     parts = name.split("-")
-    if len(parts) != 3 or not all(part.isdecimal() for part in parts):
-        wanted = "takes ids of the form PASSAGE-QUESTION-ANSWER"
-        raise ValueError(f"{_form(task)} {wanted}, task.idx={task.idx} has {name!r}")
-    return int(parts[0]), int(parts[1]), int(parts[2])
+    return list(map(int, parts)) if all(part.isdecimal() for part in parts) else []
 
 
 def _json(value: Any) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from light_peft.evaluation.local_metric import TEXTS, LocalMetric
-from light_peft.evaluation.texts import exact_match, token_f1
+from light_peft.tasks.texts import exact_match, token_f1
 
 
 class TextMetric(LocalMetric):

@@ -6,7 +6,7 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from light_peft.model.families import all_families
-from light_peft.model.family import Family
+from light_peft.model.family import SPAN_HEAD, Family
 from light_peft.model.site import Kind, Site
 
 
@@ -67,13 +67,13 @@ def family_of(config: PretrainedConfig) -> Family:
 
 
 def describe(model: PreTrainedModel) -> Backbone:
-    """Return the backbone of a task model, or of a causal language model, of a known family.
+    """Return the backbone of a classifier, a span model or a causal language model of a known family.
 
     Raises:
         ValueError: If the family of `model.config.model_type` is not known.
     """
     config = model.config
-    family = family_of(config)
+    family = family_of(config).inside(model.base_model_prefix)
     layers = range(config.num_hidden_layers)
     names = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules()}
     return Backbone(
@@ -81,7 +81,7 @@ def describe(model: PreTrainedModel) -> Backbone:
         sites=tuple(site for layer in layers for site in family.sites(config, layer)),
         projections=tuple(family.projections(config, layer) for layer in layers),
         blocks=tuple(family.block(config, layer) for layer in layers),
-        head_modules=tuple(name for name in family.head_modules if name in names),
+        head_modules=tuple(name for name in (*family.head_modules, SPAN_HEAD) if name in names),
     )
 
 

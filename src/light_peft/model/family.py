@@ -1,5 +1,6 @@
 """What the package must know of a model family, and nothing else may assume."""
 
+import copy
 from typing import ClassVar
 
 from torch import nn
@@ -7,6 +8,9 @@ from transformers import PretrainedConfig
 
 from light_peft.model.layout import Paths, attn_site, ffn_site, keep_heads
 from light_peft.model.site import Site
+
+SPAN_HEAD = "qa_outputs"
+"""Name of the head that finds spans, in every family."""
 
 
 class Family:
@@ -17,7 +21,7 @@ class Family:
     Attributes:
         model_types: Values of `config.model_type` this family serves.
         decoder: Whether it reads from left to right and can have a language-model head.
-        head_modules: Names of the modules that are the task head: trained in full, never cut.
+        head_modules: Names of the modules that are the head for a class: trained in full, never cut.
         block_path: Path of a transformer block, with `{layer}` and `{model_type}` for what changes.
         names: The paths inside a block of each projection: query key value attn_output intermediate output.
         head_counts: Attributes of the attention module that hold its number of heads.
@@ -27,7 +31,7 @@ class Family:
     model_types: ClassVar[tuple[str, ...]]
     decoder: ClassVar[bool] = False
     head_modules: ClassVar[tuple[str, ...]] = ("score",)
-    block_path: ClassVar[str]
+    block_path: str
     names: ClassVar[Paths]
     head_counts: ClassVar[tuple[str, ...]] = ()
     kept_without_heads: ClassVar[tuple[str, ...]] = ()
@@ -35,6 +39,15 @@ class Family:
     def block(self, config: PretrainedConfig, layer: int) -> str:
         """Return the path of a transformer block."""
         return self.block_path.format(layer=layer, model_type=config.model_type)
+
+    def inside(self, base: str) -> "Family":
+        """Return the family with the paths of a model that holds the backbone under the name `base`."""
+        usual, _, rest = self.block_path.partition(".")
+        if usual in (base, "{model_type}"):
+            return self
+        moved = copy.copy(self)
+        moved.block_path = f"{base}.{rest}"
+        return moved
 
     def max_tokens(self, config: PretrainedConfig) -> int:
         """Return the tokens that an example may have, for the positions there are."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from transformers import (
+    AutoModel,
     AutoModelForCausalLM,
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
@@ -39,6 +40,17 @@ class Head:
             raise ValueError(
                 f"model: transformers has no {self.name} head for architecture '{architecture.model_type}'"
             )
+
+    def renaming(self, architecture: PretrainedConfig) -> dict[str, str]:
+        """Return what the architecture's weights are called in a model with this head: pattern -> name.
+
+        Empty where they have the same names; some span models hold their backbone as `transformer`, and the
+        checkpoints of the other models, which have `model`, would else leave it random.
+        """
+        own = CLASSES[self.name]._model_mapping[type(architecture)].base_model_prefix
+        backbone: Any = AutoModel._model_mapping[type(architecture)]
+        usual = backbone.base_model_prefix
+        return {} if own == usual else {rf"^{usual}\.": f"{own}."}
 
 
 def ends_in(model: PreTrainedModel, head: str) -> bool:

@@ -1,7 +1,8 @@
 """A foundation model with a fresh task head, from a package, a folder, the hub, or at random."""
 
 import inspect
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -23,6 +24,9 @@ from light_peft.hub import PROBE_SECONDS, ask_hub
 from light_peft.model.backbone import describe, family_of
 from light_peft.model.head import CLASSES, Head, head_of
 from light_peft.model.precision import DTYPES, head_in_fp32
+
+EMBEDDING, OUTPUT_EMBEDDING = "embed_tokens.weight", "lm_head.weight"
+"""Names of the embedding that a decoder reads with, inside its base model, and of the one it writes with."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +84,29 @@ def _from_pretrained(config: ModelConfig, task: TaskConfig, name: str, shown: st
     head = _head(config, task, architecture)
     settings = head.settings | dict(config.config)
     with _explained(config, name, where):
-        dtype = DTYPES.get(config.dtype, "auto")
-        model = CLASSES[head.name].from_pretrained(name, dtype=dtype, **where, **settings)
+        words = {"dtype": DTYPES.get(config.dtype, "auto"), **where, **settings}
+        model, missing = _with_weights(head, name, head.renaming(architecture), words)
+    check_weights(config, model, missing)
     return _settled(config, model, tokenizer, shown, head)
+
+
+def _with_weights(
+    head: Head, name: str, renaming: dict[str, str], words: dict[str, Any]
+) -> tuple[PreTrainedModel, Iterable[str]]:
+    """Return the model and the names of the weights that the checkpoint lacks.
+
+    A language model whose two embeddings are one may be stored with the output's alone; other heads have no output
+    embedding that it could come from, so it is loaded under the name of the input's.
+    """
+    model, loaded = CLASSES[head.name].from_pretrained(
+        name, key_mapping=renaming or None, output_loading_info=True, **words
+    )
+    lacking = f"{model.base_model_prefix}.{EMBEDDING}"
+    if OUTPUT_EMBEDDING in loaded["unexpected_keys"] and lacking in loaded["missing_keys"]:
+        return _with_weights(head, name, renaming | {f"^{re.escape(OUTPUT_EMBEDDING)}": lacking}, words)
+    if renaming:
+        model._weight_conversions = []  # or `save_pretrained` would write the names of the other class
+    return model, loaded["missing_keys"]
 
 
 def _head(config: ModelConfig, task: TaskConfig, architecture: PretrainedConfig) -> Head:
@@ -104,6 +128,20 @@ def check_settings(config: ModelConfig, architecture: PretrainedConfig) -> None:
         if name not in known:
             near = get_close_matches(name, known, n=3) or sorted(known)
             raise ValueError(f"model.config.{name}: {architecture.model_type} has no such setting; near: {near}")
+
+
+def check_weights(config: ModelConfig, model: PreTrainedModel, missing: Iterable[str]) -> None:
+    """Hold the weights that a checkpoint lacks, and that are random, against what may be: the head.
+
+    Raises:
+        ValueError: If one belongs to the foundation model.
+    """
+    head = set(describe(model).head_modules)
+    if lacking := sorted(name for name in missing if not head & set(name.split("."))):
+        raise ValueError(
+            f"model={config.name}: {len(lacking)} weights of {type(model).__name__} are not in the checkpoint, such as "
+            f"{lacking[0]}; give a checkpoint of this architecture"
+        )
 
 
 @contextmanager

@@ -8,8 +8,8 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,8 @@ _UNFINISHED = re.compile(r"\.[0-9a-f]{64}\.\d+\.part")
 def cached(encode: Callable[[], datasets.Dataset], key: Mapping[str, Any], cache_dir: str | None) -> datasets.Dataset:
     """Return the features of `key`, memory-mapped; `encode` makes them if they are not there, or damaged.
 
-    Where nothing can be kept (a full disk, a folder that cannot be written) they stay in memory; one warning says so.
+    What `encode` warned of when it made them is said again. Where nothing can be kept (a full disk, a folder that
+    cannot be written) they stay in memory, and one warning says so.
 
     Args:
         encode: Makes the features.
@@ -46,13 +47,14 @@ def cached(encode: Callable[[], datasets.Dataset], key: Mapping[str, Any], cache
     """
     if cache_dir == OFF:
         return encode()
-    name = hashlib.sha256(json.dumps({"format": FORMAT, **key}, sort_keys=True).encode()).hexdigest()
+    name = hashlib.sha256(json.dumps({"format": FORMAT, "key": dict(key)}, sort_keys=True).encode()).hexdigest()
     folder = cache_root(cache_dir) / name
     if (found := _read(folder)) is not None:
         return found
-    features = encode()
+    with _warnings() as warnings:
+        features = encode()
     try:
-        return _keep(features, key, folder)
+        return _keep(features, {"key": dict(key), "warnings": warnings}, folder)
     except OSError as error:
         _warn_once(folder.parent, error.strerror or str(error))
         return features
@@ -70,15 +72,18 @@ def _read(folder: Path) -> datasets.Dataset | None:
     if not os.path.isdir(folder):
         return None
     try:
-        return _load(folder)
+        features, warnings = _load(folder)
     except (OSError, ValueError) as error:
         logger.warning("%s: cannot be read, its examples are encoded anew (%s)", folder, error)
         shutil.rmtree(folder, ignore_errors=True)
         return None
+    for warning in warnings:
+        logger.warning("%s", warning)
+    return features
 
 
-def _load(folder: Path) -> datasets.Dataset:
-    """Return the features of an entry whose files are as they were written; other files there do not matter.
+def _load(folder: Path) -> tuple[datasets.Dataset, list[str]]:
+    """Return the features and warnings of an entry whose own files are as they were written.
 
     Raises:
         ValueError: If a file is missing, damaged or has changed.
@@ -90,10 +95,10 @@ def _load(folder: Path) -> datasets.Dataset:
         raise ValueError("a file has changed since it was written: sha256 differs")
     with suppress(OSError):
         os.utime(folder / ENTRY)
-    return datasets.Dataset.load_from_disk(str(folder), keep_in_memory=False)
+    return datasets.Dataset.load_from_disk(str(folder), keep_in_memory=False), entry.get("warnings", [])
 
 
-def _keep(features: datasets.Dataset, key: Mapping[str, Any], folder: Path) -> datasets.Dataset:
+def _keep(features: datasets.Dataset, notes: dict[str, Any], folder: Path) -> datasets.Dataset:
     """Write an entry and return its features; of several processes that do so at once the first one's stays.
 
     Raises:
@@ -104,16 +109,29 @@ def _keep(features: datasets.Dataset, key: Mapping[str, Any], folder: Path) -> d
             with quiet_progress():
                 features.save_to_disk(str(temporary))
             files = {path.name: file_sha256(path) for path in sorted(temporary.iterdir())}
-            write_json(temporary / ENTRY, {"key": key, "files": files})
+            write_json(temporary / ENTRY, {**notes, "files": files})
     except OSError:
         if not (folder / ENTRY).exists():
             raise
     try:
-        kept = _load(folder)
+        kept, _ = _load(folder)
     except ValueError as error:
         raise OSError(f"{folder}: {error}") from error
     _make_room(folder.parent)
     return kept
+
+
+@contextmanager
+def _warnings() -> Iterator[list[str]]:
+    """Give the list of what the package warns of inside."""
+    found: list[str] = []
+    package, handler = logging.getLogger("light_peft"), logging.Handler(logging.WARNING)
+    handler.emit = lambda record: found.append(record.getMessage())  # type: ignore[method-assign]
+    package.addHandler(handler)
+    try:
+        yield found
+    finally:
+        package.removeHandler(handler)
 
 
 def _make_room(root: Path) -> None:

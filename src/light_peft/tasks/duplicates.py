@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import datasets
 import numpy as np
@@ -33,8 +32,7 @@ def duplicates(train: datasets.Dataset, validation: datasets.Dataset, columns: S
     found = np.isin(inputs[len(train) :], inputs[: len(train)])
     if LABEL not in train.column_names or LABEL not in validation.column_names:
         return Duplicates(int(found.sum()), 0)
-    labels = [pa.chunked_array([_column(split, LABEL).combine_chunks()]) for split in (train, validation)]
-    pairs = _combine(inputs, _codes(*labels))
+    pairs = _combine(inputs, _codes(_spelled(_column(train, LABEL)), _spelled(_column(validation, LABEL))))
     agreeing = np.isin(pairs[len(train) :], pairs[: len(train)])
     return Duplicates(int(found.sum()), int((found & ~agreeing).sum()))
 
@@ -63,12 +61,19 @@ def _combine(numbers: np.ndarray, codes: np.ndarray) -> np.ndarray:
 
 
 def _texts(split: datasets.Dataset, name: str) -> pa.ChunkedArray:
-    """Return a column of texts without the white space around them; lists of texts are spelled as JSON."""
+    """Return a column of texts, or of lists of them, without the white space around each text."""
     column = _column(split, name)
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        return pa.compute.utf8_trim_whitespace(column.cast(pa.large_string()))
-    rows: list[Any] = column.to_pylist()
-    return pa.chunked_array([pa.array([json.dumps([text.strip() for text in row]) for row in rows], pa.large_string())])
+    if pa.types.is_list(column.type):
+        lists = [[text.strip() for text in texts] for texts in column.to_pylist()]
+        return _spelled(pa.chunked_array([pa.array(lists, pa.list_(pa.string()))]))
+    return pa.compute.utf8_trim_whitespace(column.cast(pa.large_string()))
+
+
+def _spelled(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column whose values can be told apart: lists are spelled as JSON."""
+    if not pa.types.is_list(column.type):
+        return column
+    return pa.chunked_array([pa.array(list(map(json.dumps, column.to_pylist())), pa.large_string())])
 
 
 def _column(split: datasets.Dataset, name: str) -> pa.ChunkedArray:

@@ -75,6 +75,10 @@ class Formulation(ABC):
             ValueError: A value is not what the formulation needs; its place is named.
         """
 
+    def inputs(self) -> list[str]:
+        """Return the columns of the examples that are read; two examples with equal ones are the same."""
+        return list(self.task.text)
+
     @abstractmethod
     def features(
         self, examples: datasets.Dataset, tokenizer: PreTrainedTokenizerBase, *, max_length: int, training: bool

@@ -16,12 +16,12 @@ from light_peft.config import TaskConfig
 from light_peft.data.batches import Batch
 from light_peft.data.table import Table
 from light_peft.data.text import map_quietly, strings
-from light_peft.evaluation.texts import token_f1
 from light_peft.model.head import SPAN
 from light_peft.tasks.formulation import EXAMPLE, IDX, Answers, Formulation
 from light_peft.tasks.gold import ANSWER_START, ANSWER_TEXT, CONTEXT, QUESTION, parse_answers, parse_ids
 from light_peft.tasks.pieces import Pieces, best_threshold, find_pieces
-from light_peft.tasks.windows import Cutter
+from light_peft.tasks.texts import token_f1
+from light_peft.tasks.windows import Cutter, Tokens
 
 NULL_THRESHOLD = "null_threshold"
 """Setting: the highest `Pieces.null_diff_E` with which an answer is given."""
@@ -72,6 +72,10 @@ class Span(Formulation):
             features[ANSWER_TEXT] = datasets.List(datasets.Value("string"))
             features[ANSWER_START] = datasets.List(datasets.Value("int64"))
         return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
+
+    def inputs(self) -> list[str]:
+        """Return the columns of question and context."""
+        return [QUESTION, CONTEXT]
 
     def features(
         self, examples: datasets.Dataset, tokenizer: PreTrainedTokenizerBase, *, max_length: int, training: bool
@@ -142,10 +146,16 @@ def _training_rows(cutter: Cutter, batch: dict[str, list[Any]], numbers: list[in
     tokens = cutter.tokens(batch[QUESTION], batch[CONTEXT])
     golds = zip(batch[ANSWER_TEXT], batch[ANSWER_START], strict=True)
     for number, (question, context), (texts, starts) in zip(numbers, tokens, golds, strict=True):
-        span = context.span(starts[0], starts[0] + len(texts[0])) if texts else None
+        span = _tokens_of_answer(context, texts[0], starts[0]) if texts else None
         for window in cutter.windows(question, context):
             start, end = window.find(span)
             yield {**window.inputs(typed=cutter.typed), EXAMPLE: number, "start_positions": start, "end_positions": end}
+
+
+def _tokens_of_answer(context: Tokens, text: str, start: int) -> tuple[int, int] | None:
+    """Return the tokens of an answer; a space around it would take in the next word, where a token begins with one."""
+    begin = start + len(text) - len(text.lstrip())
+    return context.span(begin, begin + len(text.strip()))
 
 
 def _evaluation_rows(cutter: Cutter, batch: dict[str, list[Any]], numbers: list[int]) -> Iterator[dict[str, Any]]:

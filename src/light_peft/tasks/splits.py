@@ -11,8 +11,9 @@ import numpy as np
 
 from light_peft.config import DataConfig, TaskConfig
 from light_peft.data.load import read_tables
-from light_peft.data.locate import TRAIN
+from light_peft.data.locate import TRAIN, test_splits
 from light_peft.data.table import Table
+from light_peft.tasks.duplicates import duplicates
 from light_peft.tasks.formulation import IDX, Formulation
 from light_peft.tasks.registry import formulation_of
 
@@ -35,6 +36,8 @@ class Splits:
     """Training examples that are not trained on, where the formulation calibrates itself on some."""
     test: dict[str, datasets.Dataset] = field(default_factory=dict)
     """Name -> examples without labels."""
+    duplicates: dict[str, int] = field(default_factory=dict)
+    """Validation split -> its examples whose texts are those of a training example."""
 
 
 def load_splits(
@@ -57,7 +60,7 @@ def load_splits(
         for split, table in tables.items()
     }
     splits = {
-        split: formulation.examples(table, labelled=split not in task_tests(task)) for split, table in sampled.items()
+        split: formulation.examples(table, labelled=split not in test_splits(task)) for split, table in sampled.items()
     }
     for split, dataset in splits.items():
         logger.info("%s: %d examples of %d from %s", split, len(dataset), len(tables[split]), tables[split].source)
@@ -67,11 +70,13 @@ def load_splits(
 def _arranged(
     splits: dict[str, datasets.Dataset], tables: dict[str, Table], formulation: Formulation, seed: int
 ) -> Splits:
-    tests = task_tests(formulation.task)
+    tests = test_splits(formulation.task)
     train, held_out = _hold_out(splits.get(TRAIN), formulation, seed)
+    validation = {split: dataset for split, dataset in splits.items() if split != TRAIN and split not in tests}
     return Splits(
         train=train,
-        validation={split: dataset for split, dataset in splits.items() if split != TRAIN and split not in tests},
+        validation=validation,
+        duplicates=_report_duplicates(train, validation, formulation) if train is not None else {},
         sources={split: table.source for split, table in tables.items()},
         digests={split: digest(dataset) for split, dataset in splits.items()},
         held_out=held_out,
@@ -79,9 +84,19 @@ def _arranged(
     )
 
 
-def task_tests(task: TaskConfig) -> list[str]:
-    """Return the names of the splits without labels."""
-    return list(dict.fromkeys([*task.official.test, *task.hub.test]))
+def _report_duplicates(
+    train: datasets.Dataset, validation: dict[str, datasets.Dataset], formulation: Formulation
+) -> dict[str, int]:
+    """Return the number of duplicates in each validation split, with a warning where there are any."""
+    found = {}
+    for name, examples in validation.items():
+        both = duplicates(train, examples, formulation.inputs())
+        found[name] = both.num_rows
+        if both.num_rows:
+            share = f"{both.num_rows} of {len(examples)} examples of {name} ({both.num_rows / len(examples):.1%})"
+            conflicting = f", {both.num_conflicting} of them with another label" if both.num_conflicting else ""
+            logger.warning("%s are in train as well%s", share, conflicting)
+    return found
 
 
 def digest(dataset: datasets.Dataset) -> str:

@@ -194,7 +194,7 @@ class Cutter:
         head = (*frame.before, *((token, first) for token in question), *frame.between)
         head_ids, head_types = [token for token, _ in head], [kind for _, kind in head]
         tail_ids, tail_types = [token for token, _ in frame.after], [kind for _, kind in frame.after]
-        for low in range(0, max(1, len(text) - self.stride), size - self.stride):
+        for low in range(0, max(1, len(text) - self.stride), max(1, size - self.stride)):
             high = min(low + size, len(text))
             ids = [*head_ids, *text.ids[low:high], *tail_ids]
             types = [*head_types, *[second] * (high - low), *tail_types]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from light_peft.evaluation.texts import exact_match, normalise, token_f1
+from light_peft.tasks.texts import exact_match, normalise, token_f1
 
 WORDS = ["a", "an", "the", "The", "cat", "Cat", "sat.", "on", "mat", "'", "-", "--", "", "U.S.", "\u00e9", "theory"]
 texts = st.lists(st.sampled_from(WORDS) | st.text(max_size=4), max_size=6).map(" ".join)
