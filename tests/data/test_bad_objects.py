@@ -114,5 +114,10 @@ def test_bad_json_files(tmp_path: Path) -> None:
         table(write_objects(tmp_path / "c.json", [SQUAD, 5], container="data"), "squad")
     with pytest.raises(ValueError, match=r"d\.json holds a JSON dict, must be a list of objects"):
         table(write(tmp_path / "d.json", "{}"), "webqs")
+    lines = write_objects(tmp_path / "lines.jsonl", [SQUAD, SQUAD]).rename(tmp_path / "lines.json")
+    with pytest.raises(
+        ValueError, match=r"lines\.json is not JSON: .*line 2.*; a file with an object on each line must"
+    ):
+        table(lines, "squad")
     with pytest.raises(ValueError, match=r"e\.jsonl, line 2 is not JSON"):
         table(write(tmp_path / "e.jsonl", json.dumps(WSC) + "\n{"), "wsc")

@@ -55,6 +55,15 @@ def test_own_files_beside_the_task_s_test_split(tmp_path: Path, caplog: pytest.L
     assert list(load(files(own, own, dir=str(tmp_path / "empty")), task)) == ["train", "validation"]
 
 
+def test_no_line_of_a_test_split_is_skipped(tmp_path: Path) -> None:
+    task = tiny_task(test={"test": "test.tsv"}, malformed="skip")
+    data = official(tmp_path, test="index\tsentence\n0\ty\nbroken\n2\tz\n")
+    write(tmp_path / "glue/Tiny/train.tsv", f"{LABELLED}broken\n")
+    assert len(load(data, task, test=False)["train"]) == 1
+    with pytest.raises(ValueError, match=r"test\.tsv, line 3 has 1 columns, must have 2"):
+        load(data, task)
+
+
 def test_names_of_test_splits_are_checked(tmp_path: Path) -> None:
     both = dataclasses.replace(tiny_task(test={"blind": "test.tsv"}), hub=HUB)
     with pytest.raises(ValueError, match=r"hub\.test names test, official\.test names blind; they must be the same"):

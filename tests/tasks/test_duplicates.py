@@ -6,7 +6,10 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from light_peft.config import ChoiceConfig, TaskConfig
+from light_peft.data.table import Table
 from light_peft.tasks.duplicates import Duplicates, duplicates
+from light_peft.tasks.registry import formulation_of
 
 ROW = st.tuples(st.sampled_from(["a", "b", " a", "ab", ""]), st.sampled_from(["b", "", "b\n", "bb"]), st.integers(0, 2))
 
@@ -51,6 +54,24 @@ def test_labels_may_be_lists() -> None:
     train = Dataset.from_dict({"premise": ["p", "q", "p"], "label": [[0], [0, 1], []]})
     validation = Dataset.from_dict({"premise": ["p", "q", "p"], "label": [[0], [0], [1, 2]]})
     assert duplicates(train, validation, ["premise"]) == Duplicates(3, 2)
+
+
+def test_the_same_question_with_other_candidates_is_another_example() -> None:
+    choice = ChoiceConfig(columns=["sol1", "sol2"])
+    formulation = formulation_of(TaskConfig(name="tiny", formulation="choice", text=["goal"], choice=choice))
+
+    def examples(*rows: tuple[str, str, str, int]) -> Dataset:
+        columns = dict(zip(("goal", "sol1", "sol2", "label"), map(list, zip(*rows, strict=True)), strict=True))
+        return formulation.examples(Table("file", columns, range(1, len(rows) + 1)), labelled=True)
+
+    train = examples(("boil", "a pot", "a cat", 0))
+    validation = examples(("boil", "a pot", "a hat", 0), ("boil", "a pot", "a cat", 1))
+    assert duplicates(train, validation, formulation.inputs()) == Duplicates(1, 1)
+
+
+def test_what_a_prompt_names_is_part_of_the_input() -> None:
+    task = TaskConfig(name="tiny", formulation="generation", text=["question"], prompt="{year}: {question}")
+    assert formulation_of(task).inputs() == ["question", "year"]
 
 
 def test_of_selected_rows_only_these_count() -> None:

@@ -94,7 +94,8 @@ def _parse_json(source: str, text: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{source} is not JSON: {error}") from error
+        hint = "; a file with an object on each line must end in .jsonl" if error.msg == "Extra data" else ""
+        raise ValueError(f"{source} is not JSON: {error}{hint}") from error
 
 
 def _read_parquet(path: Path, columns: Sequence[str] | None, official: OfficialData) -> Table:

@@ -15,7 +15,7 @@ from light_peft.config import Config
 from light_peft.data.batches import eval_loader, padding_words
 from light_peft.evaluation.predict import predict
 from light_peft.evaluation.score import primary_name, score_splits
-from light_peft.evaluation.submission import write_predictions
+from light_peft.evaluation.submission import check_ids, write_predictions
 from light_peft.meter import PhaseCost, part
 from light_peft.tasks.encoding import encoded
 from light_peft.tasks.formulation import IDX, Answers, Formulation
@@ -52,7 +52,14 @@ class Examiner:
         self._test: dict[str, EvalSet] = {}
 
     def take(self, splits: Splits) -> None:
-        """Encode the splits that are asked about from now on."""
+        """Encode the splits that are asked about from now on.
+
+        Raises:
+            ValueError: If predictions are to be written, and the examples' ids do not allow it.
+        """
+        if self.config.save.predictions:
+            for name, examples in (splits.validation | splits.test).items():
+                check_ids(self.config.task, name, ids_of(examples))
         self._held_out = self._encoded({"": splits.held_out})[""] if splits.held_out is not None else None
         self._validation, self._test = self._encoded(splits.validation), self._encoded(splits.test)
 
@@ -81,8 +88,7 @@ class Examiner:
         """Write the last answers to the validation splits, and those of `model` to the test splits, below `folder`."""
         found = self.answers | self._asked(model, self._test, cost)
         for name, split in (self._validation | self._test).items():
-            examples = split.examples
-            ids = examples[IDX][:] if IDX in examples.column_names else list(map(str, range(len(examples))))
+            ids = ids_of(split.examples)
             path = write_predictions(folder, self.config.task, name, found[name], ids)
             logger.info("%s: %d predictions in %s", name, len(ids), path)
 
@@ -109,3 +115,8 @@ class Examiner:
             with part(cost, "post_processing"):
                 found[name] = self.formulation.answers(outputs, split.features, split.examples, self.settings)
         return found
+
+
+def ids_of(examples: datasets.Dataset) -> list[str]:
+    """Return what identifies each example in predictions: its id, or else its number, from 0."""
+    return examples[IDX][:] if IDX in examples.column_names else list(map(str, range(len(examples))))

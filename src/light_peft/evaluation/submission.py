@@ -15,9 +15,7 @@ from typing import Any
 from light_peft.artifacts import whole_file
 from light_peft.config import TaskConfig
 from light_peft.tasks.formulation import Answers
-
-NO_ANSWER = "no_answer_probability"
-"""Name among the extras of answers of the probability that a question has none."""
+from light_peft.tasks.span import NO_ANSWER
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,10 @@ class Choice(Formulation):
         features = {name: texts.get(name) or lists.get(name, TEXT) for name in columns}
         return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
 
+    def inputs(self) -> list[str]:
+        """Return the columns of texts and candidates."""
+        return [*text_columns(self.task), CHOICES]
+
     def values(self, outputs: np.ndarray, features: datasets.Dataset, examples: datasets.Dataset) -> np.ndarray:
         """Return what candidates are compared by [N], the larger the better."""
         return outputs

@@ -54,6 +54,10 @@ class Generation(Formulation):
         features = {name: TEXTS if name == LABEL else TEXT for name in columns}
         return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
 
+    def inputs(self) -> list[str]:
+        """Return the columns of texts."""
+        return text_columns(self.task)
+
     def features(
         self, examples: datasets.Dataset, tokenizer: PreTrainedTokenizerBase, *, max_length: int, training: bool
     ) -> datasets.Dataset:
