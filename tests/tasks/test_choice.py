@@ -453,3 +453,13 @@ STORIES = [
     ("Sue was sad and started to", "cry."),
     ("They hugged and were", "happy."),
 ]
+
+
+def test_each_candidate_is_written_as_its_example_calls_it() -> None:
+    rows = table(question=["?", "?"], choices=[["yes", "no"]] * 2, keys=[["A", "B"], ["1", "2"]])
+    formulation = ChoiceByHead(choice_task(keys="keys"))
+    assert "keys" in formulation.columns(labelled=False)
+    examples = formulation.examples(rows, labelled=False)
+    notes = Dataset.from_dict({EXAMPLE: [0, 0, 1, 1]})
+    answers = formulation.answers(np.array([0.1, 0.2, 0.4, 0.3]), notes, examples, {})
+    assert (answers.predictions, answers.written) == ([1, 0], ["B", "1"])

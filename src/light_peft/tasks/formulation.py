@@ -37,6 +37,7 @@ class Answers:
         references: What is right, in the same form, or for texts the list of all accepted ones; None where
             labels are hidden.
         groups: What each example is scored together with, if the task has groups.
+        written: How the benchmark writes each prediction, where that is an example's own matter.
         extras: Further figures per example by name, such as the odds that there is no answer.
     """
 
@@ -44,6 +45,7 @@ class Answers:
     references: list[Any] | None = None
     groups: list[Any] | None = None
     extras: dict[str, list[float]] = field(default_factory=dict)
+    written: list[str] | None = None
 
 
 def model_loss(model: nn.Module, batch: Batch) -> torch.Tensor:
