@@ -64,5 +64,5 @@ class ChoiceByLikelihood(Choice):
         if self.task.choice.length_norm == "tokens":
             return outputs / np.asarray(features[NUM_TOKENS][:])
         if self.task.choice.length_norm == "characters":
-            return outputs / np.asarray([len(candidate) for own in examples[CHOICES][:] for candidate in own])
+            return outputs / np.asarray([len(candidate.strip()) for own in examples[CHOICES][:] for candidate in own])
         return outputs

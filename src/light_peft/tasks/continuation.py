@@ -51,7 +51,7 @@ class Continuations:
     def encode(self, prompts: Sequence[str], following: Sequence[Sequence[str]]) -> list[tuple[list[int], list[int]]]:
         """Return the ids of the prompt and of what follows, for each of several texts that follow each prompt."""
         known = self._conditions(prompts)
-        pairs = [(prompt, text) for prompt, texts in zip(prompts, following, strict=True) for text in texts]
+        pairs = [(prompt, text.strip()) for prompt, texts in zip(prompts, following, strict=True) for text in texts]
         whole_ids = self._ids([_joined(prompt) + text for prompt, text in pairs])
         found = []
         for (prompt, text), whole in zip(pairs, whole_ids, strict=True):
