@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from decoders import (
     choice_task,
     letter_tokenizer,
