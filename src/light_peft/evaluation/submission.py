@@ -14,8 +14,7 @@ from typing import Any
 
 from light_peft.artifacts import whole_file
 from light_peft.config import TaskConfig
-from light_peft.tasks.formulation import Answers
-from light_peft.tasks.span import NO_ANSWER
+from light_peft.tasks.formulation import NO_ANSWER, Answers
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,10 @@ from light_peft.config import TaskConfig
 from light_peft.data.batches import EXAMPLE, LENGTH, Batch, Collate
 from light_peft.data.table import Table
 
-__all__ = ["EXAMPLE", "GROUP", "IDX", "LABEL", "LENGTH", "Answers", "Collate", "Formulation", "model_loss"]
+__all__ = ["EXAMPLE", "GROUP", "IDX", "LABEL", "LENGTH", "NO_ANSWER", "Answers", "Collate", "Formulation", "model_loss"]
 
+NO_ANSWER = "no_answer_probability"
+"""Name among the extras of answers: the probability that a question has none."""
 LABEL, IDX, GROUP = "label", "idx", "group"
 """Columns of the examples: the label; what identifies an example in predictions; what it is scored together with."""
 
