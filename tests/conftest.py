@@ -1,6 +1,7 @@
 """What every test shares: no network, one thread per worker, and the optional `shared` folder."""
 
 import os
+import tempfile
 
 os.environ.update(
     DO_NOT_TRACK="1",
@@ -12,6 +13,7 @@ os.environ.update(
     OMP_NUM_THREADS="1",
     TOKENIZERS_PARALLELISM="false",
     TRANSFORMERS_OFFLINE="1",
+    XDG_CACHE_HOME=tempfile.mkdtemp(prefix="light-peft-tests-"),
 )
 
 # Imported only now: the libraries read these variables once, when they are imported.

@@ -33,7 +33,7 @@ FOUNDATION = ("artifacts", "config.*", "hub", "meter", "runtime", "validation")
 LAYERS = (
     Layer(("light_peft.pruning", "light_peft.pruning.scores", "light_peft.pruning.plan")),
     Layer(tuple(f"light_peft.{name}" for name in FOUNDATION), mutual=True),
-    Layer(("light_peft.data.*", "light_peft.model.*", "light_peft.tasks.texts")),
+    Layer(("light_peft.data.*", "light_peft.model.*")),
     Layer(("light_peft.tasks.*",)),
     Layer(("light_peft.peft_modules.*", "light_peft.pruning.masks", "light_peft.pruning.surgery"), mutual=True),
     Layer(("light_peft.pruning.averages", "light_peft.pruning.criteria.*")),
@@ -103,9 +103,8 @@ def matches(name: str, *patterns: str) -> bool:
 
 
 def place(name: str) -> tuple[int, str] | None:
-    """Number of the layer and the member that the module belongs to, its own name first; None if the table lacks it."""
+    """Number of the layer and the member that the module belongs to; None if the table lacks it."""
     places = [(i, m) for i, layer in enumerate(LAYERS) for m in layer.members if matches(name, m)]
-    places = [(i, m) for i, m in places if m == name] or places
     assert len(places) < 2, f"{name} is in the table twice: {places}"
     return places[0] if places else None
 

@@ -49,6 +49,13 @@ def test_choices(key: str) -> None:
         check(with_value(key, "nonsense"), KINDS, CRITERIA)
 
 
+@pytest.mark.parametrize("number", [1, 0, -3])
+def test_a_choice_is_trained_on_two_candidates_or_more(number: int) -> None:
+    with pytest.raises(ValueError, match=rf"^task.choice.max_train={number}: must be 2 or more"):
+        check(with_value("task.choice.max_train", number), KINDS, CRITERIA)
+    assert not check(with_value("task.choice.max_train", 2), KINDS, CRITERIA)
+
+
 @pytest.mark.parametrize("key", SHARES)
 @pytest.mark.parametrize("share", [-0.1, 1.0, 1.5, float("nan")])
 def test_shares(key: str, share: float) -> None:

@@ -39,7 +39,7 @@ POSITIVE = (
     *("estimate.steps", "estimate.learning_rate", "train.epochs", "train.max_steps", "train.learning_rate"),
     *("train.batch_size", "train.eval_batch_size", "train.gradient_accumulation", "peft.r", "peft.alpha"),
     *("peft.init_r", "peft.delta_t", "peft.miss_mini_r", "peft.virtual_tokens"),
-    *("task.max_length", "task.choice.max_train", "task.span.max_answer_tokens", "task.span.n_best"),
+    *("task.max_length", "task.span.max_answer_tokens", "task.span.n_best"),
     *("task.generation.max_new_tokens", "data.max_length", "data.max_train_samples", "data.max_eval_samples"),
     *("prune.round_to", "runtime.threads"),
     *("estimate.check_every", "estimate.patience", "train.distill_temperature"),
@@ -54,6 +54,7 @@ RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (("peft.dropout",), lambda value: 0 <= value < 1, "a probability must be in [0, 1)"),
     (("estimate.window", "estimate.tolerance"), lambda value: 0 < value <= 1, "must be in (0, 1]"),
     (POSITIVE, lambda value: 0 < value < math.inf, "must be above 0, and finite"),
+    (("task.choice.max_train",), lambda value: value >= 2, "must be 2 or more: a right candidate and another one"),
     (NOT_NEGATIVE, lambda value: 0 <= value < math.inf, "must not be negative, and finite"),
     (("seed",), lambda value: value < MAX_SEED, f"must be below {MAX_SEED}"),
     (

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from task_files import columns_of, files, load_task, read, rows, tiny_task, write, write_objects, write_parquet
 
-from light_peft.config import DataConfig, HubData, TaskConfig
+from light_peft.config import DataConfig, DataFiles, HubData, TaskConfig
 from light_peft.data.load import read_tables
 from light_peft.data.table import Table
+from light_peft.tasks.splits import load_splits
 
 LABELLED = "sentence\tlabel\nx\tyes\n"
 HUB = HubData(path="owner/suite", name="tiny", test={"test": "test"})
@@ -151,3 +152,12 @@ def test_own_tasks_need_no_code(tmp_path: Path) -> None:
     choice = dataclasses.replace(piqa, choice=dataclasses.replace(piqa.choice, columns=["one", "two"]))
     own = write(tmp_path / "own.tsv", "goal\tone\ttwo\tlabel\ng\ta\tb\t1\n")
     assert rows(load(files(own, own), choice)["train"]) == [{"goal": "g", "one": "a", "two": "b", "label": "1"}]
+
+
+def test_a_test_file_of_ones_own(tmp_path: Path) -> None:
+    labelled = write(tmp_path / "train.jsonl", '{"sentence": "good", "label": "yes"}\n')
+    hidden = write(tmp_path / "blind.jsonl", '{"sentence": "who knows"}\n')
+    data = DataConfig(files=DataFiles(str(labelled), str(labelled), str(hidden)))
+    splits = load_splits(tiny_task(), data, seed=1, work_dir=tmp_path, test=True)
+    assert {name: examples.to_dict() for name, examples in splits.test.items()} == {"test": {"sentence": ["who knows"]}}
+    assert load_splits(tiny_task(), data, seed=1, work_dir=tmp_path).test == {}

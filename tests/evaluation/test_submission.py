@@ -140,3 +140,9 @@ def test_every_form_is_known_by_its_name() -> None:
         check_form(name)
     with pytest.raises(ValueError, match="must be one of"):
         check_form("tsv")
+
+
+@pytest.mark.parametrize(("form", "line"), [("csv", "x,1\n"), ("jsonl", '{"id": "x", "prediction": "1"}\n')])
+def test_an_example_may_say_how_its_answer_is_written(tmp_path: Path, form: str, line: str) -> None:
+    path = write_predictions(tmp_path, task(form), "test", Answers([0], written=["1"]), ["x"])
+    assert path.read_text() == line

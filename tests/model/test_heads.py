@@ -130,6 +130,17 @@ def assert_same(model: PreTrainedModel, expected: dict[str, torch.Tensor]) -> No
         assert torch.equal(tensor, expected[name]), name
 
 
+@pytest.mark.parametrize("family", ["bert", "distilbert", "electra", "roberta"])
+def test_the_classes_of_a_checkpoint_do_not_size_the_head(family: str, tmp_path: Path, tokenizer_folder: Path) -> None:
+    AutoTokenizer.from_pretrained(tokenizer_folder).save_pretrained(tmp_path)
+    config = tiny_config(family)
+    config.num_labels = 3
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path)
+    model = load_foundation(ModelConfig(name="tiny", path=str(tmp_path)), TASK).model
+    assert model.qa_outputs.weight.shape == (2, 24)
+    assert logits(model.eval(), tiny_batch()).shape == (2, 5, 12)
+
+
 def test_a_checkpoint_that_leaves_the_backbone_random_is_refused(tmp_path: Path, tokenizer_folder: Path) -> None:
     """Two layers are stored, and three are asked for."""
     AutoTokenizer.from_pretrained(tokenizer_folder).save_pretrained(tmp_path)

@@ -26,7 +26,7 @@ def record(**values: object) -> RunRecord:
             "parameters": parameters,
             "plan": plan,
             "phases": {
-                "load": {"seconds": 1.5, "peak_memory_bytes": 2**29},
+                "load": {"seconds": 1.5, "peak_memory_bytes": 2**29, "part_seconds": {"post_processing": 0.25}},
                 "train": train | {"peak_memory_bytes": 2**30},
             },
             "totals": {"seconds": 3.5, "peak_memory_bytes": 2**30},
@@ -50,6 +50,7 @@ def test_what_was_found_cut_and_spent() -> None:
         *("attention heads 8 6 75.0%", "per layer 3 3", "FFN neurons 128 85 66.4%", "per layer 48 37"),
         *("PEFT modules 12 2 16.7%", "PEFT ranks 96 12 12.5%"),
         *("load 1.5 0.50 GiB", "train 2.0 6 48.0 12,345 2.00 1.00 GiB", "whole run 3.5 1.00 GiB"),
+        "post-processing 0.2",
         "record: outputs/run/result.json",
     ):
         assert expected in lines

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from decoders import (
     choice_task,
     letter_tokenizer,
@@ -318,15 +319,15 @@ def test_the_loss_is_the_models_own_on_the_right_candidates() -> None:
     assert tokenizer.batch_decode(features["input_ids"][:])[2] == "<s> is the sea blue ? yes at all"
     batch = formulation.collate(tokenizer, training=True, **padding_words("dynamic", 0))(list(without_notes(features)))
     labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
-    labels[torch.arange(labels.shape[1]) < batch[FIRST].unsqueeze(1)] = -100
+    labels[torch.arange(labels.shape[1]) < torch.tensor(features[FIRST][:]).unsqueeze(1)] = -100
     whole = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], labels=labels).loss
     assert formulation.loss(model, batch).item() == pytest.approx(whole.item(), rel=1e-5)
-    assert batch[ASKED].tolist() == list(range(min(batch[FIRST].tolist()) - 1, 15)), "no logits of the prompts alone"
+    assert batch[ASKED].tolist() == list(range(min(features[FIRST][:]) - 1, 15)), "no logits of the prompts alone"
 
 
 def test_a_prompt_has_the_same_tokens_whatever_follows_and_a_candidate_all_of_its_own() -> None:
     """One tokenizer gives the space to the word behind it, one to the word before, and merges letters over it."""
-    rows = table(question=["ab: ", "ab:", "a\n"], choices=[["ba", "ca"]] * 3, label=[0, 0, 0])
+    rows = table(question=["ab: ", "ab:", "a\n"], choices=[["ba", " ca "]] * 3, label=[0, 0, 0])
     prompts = {(" ", "b"): "ab:", (":", " "): "ab: "}
     for merge, prompt in prompts.items():
         tokenizer = letter_tokenizer(merge, (": ", "b")) if merge[0] == ":" else letter_tokenizer(merge)
@@ -374,7 +375,7 @@ def test_a_candidate_of_which_no_token_is_made_is_refused() -> None:
 @pytest.mark.parametrize(("length_norm", "expected"), [("none", 0), ("tokens", 1), ("characters", 2)])
 def test_a_likelihood_is_divided_by_a_length(length_norm: str, expected: int) -> None:
     """Of 1, 2 and 4 tokens and 2, 3 and 16 characters: -3, -5, -16 is -3, -2.5, -4 a token and -1.5, -1.67, -1 each."""
-    rows = table(question=["the sky"], choices=[["no", "a b", "maybe not at all"]], label=[0])
+    rows = table(question=["the sky"], choices=[["no", " a b ", "maybe not at all"]], label=[0])
     formulation, examples, features = likelihood_features(word_tokenizer(), rows, length_norm=length_norm)
     answers = formulation.answers(np.array([-3.0, -5.0, -16.0]), features, examples, {})
     assert answers.predictions == [expected]
@@ -453,3 +454,13 @@ STORIES = [
     ("Sue was sad and started to", "cry."),
     ("They hugged and were", "happy."),
 ]
+
+
+def test_each_candidate_is_written_as_its_example_calls_it() -> None:
+    rows = table(question=["?", "?"], choices=[["yes", "no"]] * 2, keys=[["A", "B"], ["1", "2"]])
+    formulation = ChoiceByHead(choice_task(keys="keys"))
+    assert "keys" in formulation.columns(labelled=False)
+    examples = formulation.examples(rows, labelled=False)
+    notes = Dataset.from_dict({EXAMPLE: [0, 0, 1, 1]})
+    answers = formulation.answers(np.array([0.1, 0.2, 0.4, 0.3]), notes, examples, {})
+    assert (answers.predictions, answers.written) == ([1, 0], ["B", "1"])

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
 from light_peft.data.table import Table
+from light_peft.tasks.formulation import NO_ANSWER
 from light_peft.tasks.pieces import best_threshold
 from light_peft.tasks.registry import formulation_of
-from light_peft.tasks.span import NO_ANSWER, NULL_THRESHOLD, Span
+from light_peft.tasks.span import NULL_THRESHOLD, Span
 from light_peft.tasks.span_search import best_of_each, best_spans, least_of_each
 from light_peft.tasks.texts import exact_match, token_f1
 from light_peft.tasks.windows import tokens_of

@@ -41,6 +41,8 @@ class DataFiles:
     """Training file (.tsv, .csv, .jsonl, .json or .parquet)."""
     validation: str | None = None
     """Evaluation file, same formats."""
+    test: str | None = None
+    """File without labels, same formats, for `save.predictions`; it goes by the name of the first test split."""
 
 
 @dataclass

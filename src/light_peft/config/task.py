@@ -56,6 +56,8 @@ class ChoiceConfig:
     """One column that holds lists of candidates, or one column per candidate."""
     names: str | None = None
     """Column that says what each candidate is called, where answers are compared as texts; null: by their numbers."""
+    keys: str | None = None
+    """Column that says how each candidate is written in predictions (A to E); null: as `submission` says."""
     by: str = "auto"
     """auto | head | likelihood: a score from a head, or the likelihood under a decoder; auto: as the model is."""
     length_norm: str = "characters"

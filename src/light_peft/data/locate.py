@@ -11,7 +11,7 @@ from light_peft.data.mrpc import RELEASE_FILE, TEST_FILE
 
 logger = logging.getLogger(__name__)
 
-TRAIN = "train"
+TRAIN, TEST = "train", "test"
 SHARDS = re.compile(r"-of-(\d+)\.parquet$")
 UNNAMED = ("data", "default", "plain_text", "")
 """Folders of a repository that may hold its one configuration."""
@@ -54,7 +54,11 @@ def hub_address(task: TaskConfig, name: str) -> tuple[str | None, str]:
 
 
 def test_splits(task: TaskConfig) -> list[str]:
-    """Return the names of the splits without labels."""
+    """Return the names of the splits without labels; a task that names none has room for a file of its user's."""
+    return _named_tests(task) or [name for name in [TEST] if name not in validation_files(task)]
+
+
+def _named_tests(task: TaskConfig) -> list[str]:
     return list(dict.fromkeys([*task.official.test, *task.hub.test]))
 
 
@@ -65,18 +69,20 @@ def wanted_splits(task: TaskConfig, given: Mapping[str, Place], *, train: bool, 
     """
     names = list(validation_files(task))
     validation = [name for name in names if name in given] or names
-    return [*([TRAIN] if train else []), *validation, *(test_splits(task) if test else [])]
+    tests = [name for name in test_splits(task) if name in given or name in _named_tests(task)]
+    return [*([TRAIN] if train else []), *validation, *(tests if test else [])]
 
 
 def given_places(task: TaskConfig, data: DataConfig) -> dict[str, Place]:
-    """Return the splits that `data.files` replaces; a validation file goes by the name of the first validation split.
+    """Return the splits that `data.files` replaces; a file goes by the name of the first validation or test split.
 
     Raises:
         ValueError: a file does not exist.
     """
-    first = next(iter(validation_files(task)))
+    first, test = next(iter(validation_files(task))), next(iter(test_splits(task)), TEST)
     places = {}
-    for key, split, name in (("train", TRAIN, data.files.train), ("validation", first, data.files.validation)):
+    for key, split in (("train", TRAIN), ("validation", first), ("test", test)):
+        name = getattr(data.files, key)
         if name is not None:
             if not Path(name).is_file():
                 raise ValueError(f"data.files.{key} is {name}, which is not a file")

@@ -76,13 +76,22 @@ class Examiner:
         )
 
     def examine(self, model: nn.Module, cost: PhaseCost) -> dict[str, float]:
-        """Return the metrics of `model` on the validation splits, calibrated anew where there is data held out."""
+        """Return the metrics of `model` on the validation splits, calibrated anew where there is data held out.
+
+        Raises:
+            ValueError: If the primary metric has no figure there, such as one of answers where there are none.
+        """
         if self._held_out is not None:
             outputs = self.outputs(model, self._held_out.features, cost)
             self.settings = self.formulation.calibrate(outputs, self._held_out.features, self._held_out.examples)
         self.answers = self._asked(model, self._validation, cost)
         with part(cost, "post_processing"):
-            return score_splits(self.config.task, self.answers)
+            metrics = score_splits(self.config.task, self.answers)
+        if (name := self.primary_name()) not in metrics:
+            raise ValueError(
+                f"task.primary_metric={name}: it has no figure on this split; there are: {', '.join(metrics)}"
+            )
+        return metrics
 
     def write_predictions(self, model: nn.Module, folder: Path, cost: PhaseCost) -> None:
         """Write the last answers to the validation splits, and those of `model` to the test splits, below `folder`."""

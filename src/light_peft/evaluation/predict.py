@@ -36,7 +36,8 @@ def predict(
         with count_step(cost, [shape]), accelerator.autocast():
             output = formulation.outputs(model, inputs)
         tokens += batch["attention_mask"].sum()
-        output = accelerator.pad_across_processes(output, dim=output.dim() - 1, pad_index=formulation.fill)
+        if output.dim() > 1:  # processes may have batches of another length
+            output = accelerator.pad_across_processes(output, dim=output.dim() - 1, pad_index=formulation.fill)
         number = batch.get(ROW, torch.zeros(shape[0], dtype=torch.long, device=output.device))
         output, number = accelerator.gather_for_metrics((output, number))
         outputs.append(output.cpu().numpy())

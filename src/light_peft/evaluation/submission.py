@@ -14,8 +14,7 @@ from typing import Any
 
 from light_peft.artifacts import whole_file
 from light_peft.config import TaskConfig
-from light_peft.tasks.formulation import Answers
-from light_peft.tasks.span import NO_ANSWER
+from light_peft.tasks.formulation import NO_ANSWER, Answers
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,8 @@ class Submission:
     @property
     def spelled(self) -> list[Any]:
         """Every prediction as the benchmark writes it: the name of a class, a text, or else the number itself."""
+        if self.answers.written is not None:
+            return self.answers.written
         names = self.task.submission.labels or self.task.labels
         return [_spell(prediction, names, self.task) for prediction in self.answers.predictions]
 
@@ -128,9 +129,10 @@ def _lst(given: Submission) -> dict[str, str]:
 
 
 def _csv(given: Submission) -> dict[str, str]:
-    """Id and answer key per line, no header; keys are letters unless the task says what its answers are called."""
+    """Id and answer key per line, no header; keys are letters unless example or task say what answers are called."""
     names = given.task.submission.labels or list(ascii_uppercase)
-    keys = (_spell(prediction, names, given.task) for prediction in given.answers.predictions)
+    lettered = (_spell(prediction, names, given.task) for prediction in given.answers.predictions)
+    keys = given.answers.written or lettered
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows(zip(given.ids, keys, strict=True))
     return {".csv": text.getvalue()}

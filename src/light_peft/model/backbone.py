@@ -93,7 +93,9 @@ def check_length(max_length: int, backbone: Backbone, model: PreTrainedModel) ->
     """
     limit = backbone.family.max_tokens(model.config)
     if max_length > limit:
-        raise ValueError(f"data.max_length={max_length}: this model takes at most {limit} tokens")
+        raise ValueError(
+            f"data.max_length={max_length}: this model takes at most {limit} tokens; set it to that or less"
+        )
 
 
 def count_block_parameters(backbone: Backbone, model: nn.Module) -> int:

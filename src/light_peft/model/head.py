@@ -65,7 +65,7 @@ def head_of(task: TaskConfig, *, decoder: bool) -> Head:
         ValueError: If the task needs a decoder and there is none.
     """
     if task.formulation == "span":
-        return Head(SPAN)
+        return Head(SPAN, {"num_labels": 2})  # start and end; encoders size their head by it
     if task.formulation == "generation" or (task.formulation == "choice" and by_likelihood(task, decoder=decoder)):
         if not decoder:
             raise ValueError(f"task={task.name}: it needs a decoder, and this model is an encoder; {_way_out(task)}")

@@ -47,6 +47,8 @@ def _cost_table(record: RunRecord) -> Table:
         if not phase["seconds"]:
             continue
         table.add_row(name, f"{phase['seconds']:.1f}", *_work(phase), _gib(phase["peak_memory_bytes"]))
+        for part, seconds in phase.get("part_seconds", {}).items():
+            table.add_row(f"  {part.replace('_', '-')}", f"{seconds:.1f}")
     totals = record.totals
     table.add_section()
     table.add_row("whole run", f"{totals['seconds']:.1f}", "", "", "", "", _gib(totals["peak_memory_bytes"]))

@@ -13,8 +13,9 @@ from light_peft.tasks.candidates import best_of_each, candidates_of, names_of, r
 from light_peft.tasks.formulation import EXAMPLE, GROUP, LABEL, Answers, Formulation
 from light_peft.tasks.reading import TEXT, TEXTS, accepted_texts, identifiers, text_columns
 
-CHOICES, NAMES, ACCEPTED = "choices", "names", "accepted"
-"""Columns of the examples: the candidates; what each is called; the accepted names. `LABEL`: the right numbers."""
+CHOICES, NAMES, KEYS, ACCEPTED = "choices", "names", "keys", "accepted"
+"""Columns of the examples: the candidates; what each is called, and how it is written in predictions; the accepted
+names. `LABEL`: the right numbers."""
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ class Choice(Formulation):
     def columns(self, *, labelled: bool) -> list[str]:
         """Return the columns of texts, candidates and names, those that identify or group examples, and the label's."""
         task = self.task
-        known = [task.choice.names, task.idx, task.group, task.label if labelled else None]
+        known = [task.choice.names, task.choice.keys, task.idx, task.group, task.label if labelled else None]
         return list(dict.fromkeys([*text_columns(task), *task.choice.columns, *(name for name in known if name)]))
 
     def examples(self, table: Table, *, labelled: bool) -> datasets.Dataset:
@@ -41,15 +42,22 @@ class Choice(Formulation):
         named = task.choice.names is not None
         # A text may name one thing only; where candidates are written for a question, one alone is a mistake.
         columns[CHOICES] = candidates_of(table, task.choice.columns, fewest=1 if named else 2)
-        if task.choice.names is not None:
-            columns[NAMES] = names_of(table, task.choice.names, columns[CHOICES])
+        for name, column in ((NAMES, task.choice.names), (KEYS, task.choice.keys)):
+            if column is not None:
+                columns[name] = names_of(table, column, columns[CHOICES])
         if labelled and NAMES in columns:
             columns[ACCEPTED] = accepted_texts(table, task.label)
             columns[LABEL] = right_names(columns[ACCEPTED], columns[NAMES])
         elif labelled:
             columns[LABEL] = right_numbers(table, task, columns[CHOICES])
         columns |= identifiers(table, task)
-        lists = {CHOICES: TEXTS, NAMES: TEXTS, ACCEPTED: TEXTS, LABEL: datasets.List(datasets.Value("int64"))}
+        lists = {
+            CHOICES: TEXTS,
+            NAMES: TEXTS,
+            KEYS: TEXTS,
+            ACCEPTED: TEXTS,
+            LABEL: datasets.List(datasets.Value("int64")),
+        }
         features = {name: texts.get(name) or lists.get(name, TEXT) for name in columns}
         return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
 
@@ -72,12 +80,14 @@ class Choice(Formulation):
         columns = {name: examples[name][:] for name in examples.column_names}
         best: list[Any] = best_of_each(self.values(outputs, features, examples), np.asarray(features[EXAMPLE][:]))
         assert len(best) == len(examples), "every example has candidates"
-        references = columns.get(ACCEPTED)
+        references, written = columns.get(ACCEPTED), None
+        if KEYS in columns:
+            written = [keys[number] for keys, number in zip(columns[KEYS], best, strict=True)]
         if NAMES in columns:
             best = [names[number] for names, number in zip(columns[NAMES], best, strict=True)]
         elif LABEL in columns:
             references = [right[0] for right in columns[LABEL]]
-        return Answers(predictions=best, references=references, groups=columns.get(GROUP))
+        return Answers(predictions=best, references=references, groups=columns.get(GROUP), written=written)
 
     def read(self, examples: datasets.Dataset, *, training: bool) -> list[int]:
         """Return the numbers of the examples that are read; one without a right candidate cannot be trained on.

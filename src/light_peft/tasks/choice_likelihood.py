@@ -1,6 +1,6 @@
 """A choice by the likelihood that a decoder gives to each candidate, without any head of its own.
 
-Shape suffixes: B batch, K tokens that are scored.
+Shape suffixes: B batch, N tokens that are scored.
 """
 
 from typing import Any
@@ -56,13 +56,13 @@ class ChoiceByLikelihood(Choice):
 
     def outputs(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Return the log-likelihood of each candidate [B], the sum over its tokens."""
-        log_probs_BK, _ = log_probs(model, batch)
-        return log_probs_BK.sum(dim=1)
+        log_probs_BN, _ = log_probs(model, batch)
+        return log_probs_BN.sum(dim=1)
 
     def values(self, outputs: np.ndarray, features: datasets.Dataset, examples: datasets.Dataset) -> np.ndarray:
         """Return the log-likelihoods [N], divided by the lengths."""
         if self.task.choice.length_norm == "tokens":
             return outputs / np.asarray(features[NUM_TOKENS][:])
         if self.task.choice.length_norm == "characters":
-            return outputs / np.asarray([len(candidate) for own in examples[CHOICES][:] for candidate in own])
+            return outputs / np.asarray([len(candidate.strip()) for own in examples[CHOICES][:] for candidate in own])
         return outputs

@@ -1,6 +1,6 @@
 """What follows a prompt, as a decoder with a language-model head reads and scores it.
 
-Shape suffixes: B batch, T tokens, K tokens that are scored (the last ones of the batch), V vocabulary.
+Shape suffixes: B batch, T tokens, K positions whose logits are computed, N tokens that are scored, V vocabulary.
 """
 
 import logging
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
 
 from light_peft.data.batches import Batch
@@ -21,8 +22,9 @@ NUM_TOKENS = "_num_tokens"
 """Column of the features: tokens of the continuation."""
 FEATURE = ("input_ids", "attention_mask", FIRST, LENGTH, NUM_TOKENS)
 """Columns of the features."""
-ASKED = "asked"
-"""Column of a batch: the positions [K] whose logits are computed, neighbours up to the last but one."""
+ASKED, SCORED = "asked", "scored"
+"""Columns of a batch: the positions [K] whose logits are computed, neighbours up to the last but one; the positions
+[B, N] of the tokens that are scored, -1 where a continuation has fewer."""
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +51,7 @@ class Continuations:
     def encode(self, prompts: Sequence[str], following: Sequence[Sequence[str]]) -> list[tuple[list[int], list[int]]]:
         """Return the ids of the prompt and of what follows, for each of several texts that follow each prompt."""
         known = self._conditions(prompts)
-        pairs = [(prompt, text) for prompt, texts in zip(prompts, following, strict=True) for text in texts]
+        pairs = [(prompt, text.strip()) for prompt, texts in zip(prompts, following, strict=True) for text in texts]
         whole_ids = self._ids([_joined(prompt) + text for prompt, text in pairs])
         found = []
         for (prompt, text), whole in zip(pairs, whole_ids, strict=True):
@@ -130,37 +132,42 @@ def leading_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 
 def collator(tokenizer: PreTrainedTokenizerBase, **padding: Any) -> Collate:
-    """Return what makes a batch of features that have `FIRST`, padded on the right, with `ASKED`."""
+    """Return what makes a batch of prompts and what follows them, padded on the right, with `ASKED` and `SCORED`."""
     pad = DataCollatorWithPadding(tokenizer, **padding)
 
     def collate(features: list[dict[str, Any]]) -> Batch:
-        batch: Batch = dict(pad(features))
+        batch: Batch = dict(pad([{name: f[name] for name in f if name != FIRST} for f in features]))
+        scored = [torch.arange(feature[FIRST], len(feature["input_ids"])) for feature in features]
         first = min(feature[FIRST] for feature in features)
-        return batch | {ASKED: torch.arange(first - 1, batch["input_ids"].shape[1] - 1)}
+        return batch | {
+            ASKED: torch.arange(first - 1, batch["input_ids"].shape[1] - 1),
+            SCORED: pad_sequence(scored, batch_first=True, padding_value=-1),
+        }
 
     return collate
 
 
 def log_probs(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the log-probability of each token behind an asked position [B, K] in fp32, and which count [B, K].
+    """Return the log-probability of each scored token [B, N] in fp32, 0 where there is none, and where there is one.
 
-    Logits are computed for these positions alone, and held in fp32 for one row at a time.
+    Of the prompts no logits are computed, as far as they are equally long, and in fp32 there are those of one row.
     """
-    ids_BT, asked_K = batch["input_ids"], batch[ASKED]
+    ids_BT, scored_BN, asked_K = batch["input_ids"], batch[SCORED], batch[ASKED]
     logits_BKV = model(input_ids=ids_BT, attention_mask=batch["attention_mask"], logits_to_keep=asked_K).logits
-    told_BK = ids_BT[:, asked_K + 1]
-    rows = zip(logits_BKV, told_BK, strict=True)
-    log_probs_BK = torch.stack(
-        [-F.cross_entropy(logits_KV.float(), told_K, reduction="none") for logits_KV, told_K in rows]
+    is_one_BN = scored_BN >= 0
+    tokens_BN = ids_BT.gather(1, scored_BN.clamp(min=0))
+    places_BN = (scored_BN - 1 - asked_K[0]).clamp(min=0)
+    rows = zip(logits_BKV, places_BN, tokens_BN, strict=True)
+    nll_BN = torch.stack(
+        [F.cross_entropy(row_KV[at_N].float(), own_N, reduction="none") for row_KV, at_N, own_N in rows]
     )
-    counts_BK = (asked_K + 1 >= batch[FIRST].unsqueeze(1)) & batch["attention_mask"][:, asked_K + 1].bool()
-    return torch.where(counts_BK, log_probs_BK, 0.0), counts_BK
+    return torch.where(is_one_BN, -nll_BN, 0.0), is_one_BN
 
 
 def mean_loss(model: nn.Module, batch: Batch) -> torch.Tensor:
     """Return minus the mean log-probability of the continuations' tokens, a scalar."""
-    log_probs_BK, counts_BK = log_probs(model, batch)
-    return -log_probs_BK.sum() / counts_BK.sum()
+    log_probs_BN, is_one_BN = log_probs(model, batch)
+    return -log_probs_BN.sum() / is_one_BN.sum()
 
 
 def _joined(prompt: str) -> str:

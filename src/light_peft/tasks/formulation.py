@@ -22,8 +22,10 @@ from light_peft.config import TaskConfig
 from light_peft.data.batches import EXAMPLE, LENGTH, Batch, Collate
 from light_peft.data.table import Table
 
-__all__ = ["EXAMPLE", "GROUP", "IDX", "LABEL", "LENGTH", "Answers", "Collate", "Formulation", "model_loss"]
+__all__ = ["EXAMPLE", "GROUP", "IDX", "LABEL", "LENGTH", "NO_ANSWER", "Answers", "Collate", "Formulation", "model_loss"]
 
+NO_ANSWER = "no_answer_probability"
+"""Name among the extras of answers: the probability that a question has none."""
 LABEL, IDX, GROUP = "label", "idx", "group"
 """Columns of the examples: the label; what identifies an example in predictions; what it is scored together with."""
 
@@ -37,6 +39,7 @@ class Answers:
         references: What is right, in the same form, or for texts the list of all accepted ones; None where
             labels are hidden.
         groups: What each example is scored together with, if the task has groups.
+        written: How the benchmark writes each prediction, where that is an example's own matter.
         extras: Further figures per example by name, such as the odds that there is no answer.
     """
 
@@ -44,6 +47,7 @@ class Answers:
     references: list[Any] | None = None
     groups: list[Any] | None = None
     extras: dict[str, list[float]] = field(default_factory=dict)
+    written: list[str] | None = None
 
 
 def model_loss(model: nn.Module, batch: Batch) -> torch.Tensor:

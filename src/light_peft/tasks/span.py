@@ -17,7 +17,7 @@ from light_peft.data.batches import Batch
 from light_peft.data.table import Table
 from light_peft.data.text import map_quietly, strings
 from light_peft.model.head import SPAN
-from light_peft.tasks.formulation import EXAMPLE, IDX, Answers, Formulation
+from light_peft.tasks.formulation import EXAMPLE, IDX, NO_ANSWER, Answers, Formulation
 from light_peft.tasks.gold import ANSWER_START, ANSWER_TEXT, CONTEXT, QUESTION, parse_answers, parse_ids
 from light_peft.tasks.pieces import Pieces, best_threshold, find_pieces
 from light_peft.tasks.texts import token_f1
@@ -25,8 +25,6 @@ from light_peft.tasks.windows import Cutter, Tokens
 
 NULL_THRESHOLD = "null_threshold"
 """Setting: the highest `Pieces.null_diff_E` with which an answer is given."""
-NO_ANSWER = "no_answer_probability"
-"""Extra figure of each example: the sigmoid of its `Pieces.null_diff_E`."""
 
 
 class Span(Formulation):

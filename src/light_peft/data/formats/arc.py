@@ -18,7 +18,7 @@ def _rows(entry: Entry) -> Iterator[Row]:
         candidates = entry.inners("choices")
     names = [candidate.text("label") for candidate in candidates]
     row: Row = {"id": entry.text("id"), "question": question, "label": _label(entry, names)}
-    yield row | {"choices": [candidate.text("text") for candidate in candidates]}
+    yield row | {"choices": [candidate.text("text") for candidate in candidates], "keys": names}
 
 
 def _label(entry: Entry, names: list[str]) -> int:
