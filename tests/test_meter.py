@@ -178,3 +178,11 @@ def test_parts_of_a_phase_add_up_by_name() -> None:
             pass
     assert set(cost.to_json()["part_seconds"]) == {"inference", "post_processing"}
     assert all(seconds >= 0 for seconds in cost.to_json()["part_seconds"].values())
+
+
+@pytest.mark.parametrize("flops", [(1000, 100), (100, 1000)])
+def test_steps_that_differ_in_more_than_their_shapes_are_spread_over_their_tokens(flops: tuple[int, int]) -> None:
+    cost = PhaseCost(shapes=[(2, 10), (2, 9), (2, 5)])
+    cost.counted = [(20, 200, flops[0]), (18, 162, flops[1])]  # one answer ended at once, the other did not
+    settle_flops(cost)
+    assert cost.flops == round(1100 / 38 * 48)

@@ -17,6 +17,7 @@ from rich.console import Console
 import light_peft
 from light_peft import artifacts, door
 from light_peft.config import Config, config_from_dict
+from light_peft.model.head import CLASSES, SPAN
 from light_peft.pipeline import Run, run
 from light_peft.pruning.masks import masked
 from light_peft.rescoring import rescore
@@ -153,6 +154,8 @@ def test_a_wrong_base_is_refused(pruned: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"wrong base model: .*shape \[32, 32\].*needs \[32, 24\]"):
         light_peft.attach_adapter(light_peft.load_base(tmp_path / "dense"), pruned)
     other = light_peft.load_base(pruned)
+    with pytest.raises(ValueError, match=r"needs one with a classification head, not BertForQuestionAnswering$"):
+        light_peft.attach_adapter(CLASSES[SPAN].from_config(other.config), pruned)
     next(other.bert.encoder.layer[0].parameters()).data.add_(1.0)
     with pytest.raises(ValueError, match="its weights are not those of that run"):
         light_peft.attach_adapter(other, pruned)

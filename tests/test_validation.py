@@ -157,6 +157,22 @@ def test_all_errors_come_at_once() -> None:
         (lambda: changed(prune__criterion="layer", prune__ffn_scope="layer"), "prune.ffn_scope=layer has no effect"),
         (lambda: changed(estimate__patience=5), "estimate.patience=5 has no effect: estimate.stop=steps"),
         (lambda: changed(train__distill_temperature=1.0), "train.distill_temperature=1.0 has no effect"),
+        (lambda: changed(task__span__stride=64), "task.span.stride=64 has no effect: only a span task"),
+        (lambda: changed(task__choice__by="head"), "task.choice.by=head has no effect: only a choice"),
+        (lambda: changed(task__prompt="{a}"), "task.prompt={a} has no effect: only a choice or a generation task"),
+        (lambda: changed(task__generation__max_new_tokens=3), "task.generation.max_new_tokens=3 has no effect"),
+        (
+            lambda: changed(
+                task__formulation="choice", task__labels=[], task__choice__by="likelihood", task__choice__max_train=3
+            ),
+            "task.choice.max_train=3 has no effect: task.choice.by=likelihood",
+        ),
+        (
+            lambda: changed(task__formulation="span", task__labels=[], task__span__hold_out=3),
+            "task.span.hold_out=3 has no effect: task.span.no_answer=false",
+        ),
+        (lambda: changed(task__formulation="regression"), "task.labels=['no', 'yes'] has no effect"),
+        (lambda: changed(save__predictions=True, data__max_eval_samples=9), "data.max_eval_samples=9 with save.pred"),
         (lambda: changed(train__epochs=0.5), "train.epochs=0.5: less than one pass"),
         (lambda: changed(peft__kind="full", save__model=False), "nothing that could be loaded is saved"),
     ],

@@ -22,7 +22,7 @@ from light_peft import artifacts
 from light_peft.artifacts import RunRecord
 from light_peft.config import Config, config_from_dict
 from light_peft.model import Backbone, describe
-from light_peft.model.head import CLASSES
+from light_peft.model.head import CLASSES, ends_in
 from light_peft.model.load import load_foundation
 from light_peft.model.precision import head_in_fp32
 from light_peft.model.tied import own_tensors, take_tensors
@@ -76,11 +76,13 @@ def attach_adapter(base: PreTrainedModel, run_dir: str | Path) -> nn.Module:
     """Return `base` with the adapter of a run on it, in eval mode.
 
     Raises:
-        ValueError: If `base` is not the cut foundation model of that run: another width (both shapes are
-            named) or other weights.
+        ValueError: If `base` is not the cut foundation model of that run: another head, another width (both shapes
+            are named) or other weights.
     """
     folder = Path(run_dir)
     record, backbone = finished_record(folder), describe(base)
+    if not ends_in(base, record.head):
+        raise ValueError(f"wrong base model: {folder} needs one with a {record.head} head, not {type(base).__name__}")
     check_widths(base, backbone, read_plan(folder), before=False)
     if record.base["sha256"] != base_sha256(base, backbone):
         raise ValueError(f"wrong base model: its shapes fit {folder}, but its weights are not those of that run")

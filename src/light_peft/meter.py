@@ -120,7 +120,8 @@ def count_step(cost: PhaseCost, shapes: list[tuple[int, int]]) -> Iterator[None]
 def settle_flops(cost: PhaseCost) -> None:
     """Set `cost.flops` from the counted steps: a * rows * length + b * rows * length^2.
 
-    What runs once per example, such as the head, is spread over its tokens; that is the error, below 0.1 %.
+    What runs once per example, such as the head, is spread over its tokens; that is the error, below 0.1 %. Where a
+    decoder writes or scores more behind one prompt than behind another, that is spread too, and the error is larger.
     """
     if not cost.counted:
         return
@@ -128,10 +129,10 @@ def settle_flops(cost: PhaseCost) -> None:
     square = sum(rows * length * length for rows, length in cost.shapes)
     (l0, s0, f0), (l1, s1, f1) = cost.counted[0], cost.counted[-1]
     determinant = l0 * s1 - l1 * s0
-    if determinant == 0:
+    a, b = ((f0 * s1 - f1 * s0) / determinant, (l0 * f1 - l1 * f0) / determinant) if determinant else (-1.0, -1.0)
+    if min(a, b) < 0:  # shapes too alike to tell, or what was written or scored differed more than what was read
         cost.flops = round(sum(flops for *_, flops in cost.counted) * linear / sum(row[0] for row in cost.counted))
         return
-    a, b = (f0 * s1 - f1 * s0) / determinant, (l0 * f1 - l1 * f0) / determinant
     cost.flops = round(a * linear + b * square)
 
 

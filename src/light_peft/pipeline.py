@@ -13,9 +13,7 @@ from light_peft import artifacts
 from light_peft.artifacts import RunRecord
 from light_peft.config import Config
 from light_peft.data.batches import padding_words, train_loader
-from light_peft.evaluation.examiner import Examiner
-from light_peft.evaluation.metrics import check_names
-from light_peft.evaluation.submission import check_form
+from light_peft.evaluation.examiner import Examiner, check_asked
 from light_peft.loading import save_run
 from light_peft.meter import Meter, PhaseCost, part
 from light_peft.model import check_length, count_block_parameters, count_parameters, describe
@@ -53,8 +51,7 @@ def run(config: Config, console: Console | None = None) -> tuple[RunRecord, Path
     """
     console = console or Console(stderr=True)
     notes = check(config, all_kinds(), criterion_names())
-    check_names(config.task.metrics)
-    check_form(config.task.submission.format)
+    check_asked(config)
     folder = artifacts.new_run_dir(config.run_dir, f"{config.task.name}-{config.model.name}-{config.peft.kind}")
     record = RunRecord(
         task=config.task.name, model=config.model.name, peft=config.peft.kind, seed=config.seed, config=asdict(config)

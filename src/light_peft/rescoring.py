@@ -8,7 +8,7 @@ from rich.console import Console
 
 from light_peft import artifacts
 from light_peft.config import config_from_dict
-from light_peft.evaluation.examiner import Examiner
+from light_peft.evaluation.examiner import Examiner, check_asked
 from light_peft.loading import finished_record, load, load_tokenizer
 from light_peft.meter import PhaseCost
 from light_peft.peft_modules import all_kinds
@@ -34,6 +34,7 @@ def rescore(run_dir: str, overrides: dict[str, Any], console: Console | None = N
     record = finished_record(folder)
     config = config_from_dict(record.config, overrides)
     check(config, all_kinds(), criterion_names())
+    check_asked(config)
     quiet_libraries()
     accelerator = start_runtime(config.runtime, config.seed)
     model, tokenizer = accelerator.prepare(load(folder)), load_tokenizer(folder)

@@ -96,6 +96,48 @@ UNREAD: tuple[tuple[Callable[[Config], bool], str, tuple[str, ...]], ...] = (
         ("estimate.tolerance", "estimate.patience"),
     ),
     (lambda config: not config.train.distill, "train.distill=0", ("train.distill_temperature",)),
+    (
+        lambda config: config.task.formulation != "span",
+        "only a span task reads it",
+        (
+            *("task.span.no_answer", "task.span.stride", "task.span.max_answer_tokens"),
+            *("task.span.n_best", "task.span.hold_out"),
+        ),
+    ),
+    (
+        lambda config: config.task.formulation == "span" and not config.task.span.no_answer,
+        "task.span.no_answer=false needs no threshold",
+        ("task.span.hold_out",),
+    ),
+    (
+        lambda config: config.task.formulation != "choice",
+        "only a choice reads it",
+        (
+            *("task.choice.columns", "task.choice.names", "task.choice.keys", "task.choice.by"),
+            *("task.choice.length_norm", "task.choice.max_train"),
+        ),
+    ),
+    (
+        lambda config: config.task.choice.by == "head",
+        "task.choice.by=head has no likelihood",
+        ("task.choice.length_norm",),
+    ),
+    (
+        lambda config: config.task.choice.by == "likelihood",
+        "task.choice.by=likelihood trains on the right candidate alone",
+        ("task.choice.max_train",),
+    ),
+    (
+        lambda config: config.task.formulation != "generation",
+        "only a generation task reads it",
+        ("task.generation.max_new_tokens",),
+    ),
+    (
+        lambda config: config.task.formulation not in ("choice", "generation"),
+        "only a choice or a generation task has a prompt",
+        ("task.prompt",),
+    ),
+    (lambda config: config.task.formulation != "classification", "only a classification has classes", ("task.labels",)),
 )
 """When, why, and which settings are not read, so that a value of one's own there is worth a warning."""
 
@@ -206,6 +248,8 @@ def _without_effect(config: Config, kind: KindRules) -> Iterator[str]:
         value = getattr(config.peft, entry.name)
         if entry.name not in {"kind", *kind.settings} and value != getattr(plain, entry.name):
             yield f"peft.{entry.name}={value} has no effect: peft={config.peft.kind} does not read it"
+    if config.save.predictions and (limit := config.data.max_eval_samples) is not None:
+        yield f"data.max_eval_samples={limit} with save.predictions=true: a benchmark takes no part of a split"
     if config.train.max_steps is None and config.train.epochs < 1:
         yield f"train.epochs={config.train.epochs:g}: less than one pass over the data"
     if not kind.keeps_base and not config.save.model:

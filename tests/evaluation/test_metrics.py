@@ -13,8 +13,9 @@ import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from light_peft.config import ChoiceConfig, TaskConfig
 from light_peft.evaluation.local_metric import CLASSES, FIGURES, GROUPS, REFERENCES, TEXTS
-from light_peft.evaluation.metrics import METRICS, compute_metrics
+from light_peft.evaluation.metrics import METRICS, check_metrics, compute_metrics
 from light_peft.tasks.formulation import Answers
 
 GLUE = ["accuracy", "f1", "matthews_correlation"]
@@ -240,3 +241,24 @@ def test_metrics_are_evaluate_metrics_that_write_nothing(tmp_path: Path, monkeyp
 def test_hidden_labels_have_no_figure(name: str) -> None:
     with pytest.raises(ValueError, match=f"'{name}', which needs labels, and they are hidden"):
         score([name], ["x"] if METRICS[name].compares == TEXTS else [1], groups=["a"])
+
+
+@pytest.mark.parametrize(
+    ("formulation", "names", "metric", "problem"),
+    [
+        ("classification", None, "exact_match", "which compares texts, and the predictions are class numbers"),
+        ("regression", None, "accuracy", "which compares class numbers, and the predictions are figures"),
+        ("choice", "names", "accuracy", "which compares class numbers, and the predictions are texts"),
+        ("span", None, "f1", "which compares class numbers, and the predictions are texts"),
+        ("generation", None, "pearson", "which compares figures, and the predictions are texts"),
+        ("classification", None, "question_match", "which scores groups of examples; name their column"),
+    ],
+)
+def test_a_metric_that_does_not_fit_is_refused_before_there_are_answers(
+    formulation: str, names: str | None, metric: str, problem: str
+) -> None:
+    task = TaskConfig(formulation=formulation, choice=ChoiceConfig(names=names), metrics=[metric])
+    with pytest.raises(ValueError, match=f"^task.metrics has '{metric}', {problem}"):
+        check_metrics(task)
+    check_metrics(TaskConfig(formulation="choice", metrics=["accuracy", "gender_parity"]))
+    check_metrics(TaskConfig(formulation="classification", group="group", metrics=["f1a", "question_match"]))

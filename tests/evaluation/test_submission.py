@@ -1,13 +1,14 @@
 import csv
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from light_peft.config import SpanConfig, SubmissionConfig, TaskConfig
-from light_peft.evaluation.submission import FORMS, check_form, write_predictions
+from light_peft.evaluation.submission import FORMS, check_form, check_submission, write_predictions
 from light_peft.tasks.formulation import Answers
 
 
@@ -146,3 +147,22 @@ def test_every_form_is_known_by_its_name() -> None:
 def test_an_example_may_say_how_its_answer_is_written(tmp_path: Path, form: str, line: str) -> None:
     path = write_predictions(tmp_path, task(form), "test", Answers([0], written=["1"]), ["x"])
     assert path.read_text() == line
+
+
+@pytest.mark.parametrize(
+    ("form", "formulation", "kind"),
+    [("glue", "span", "texts"), ("multirc", "regression", "figures"), ("squad", "choice", "class numbers"),
+     ("lst", "generation", "texts")],
+)  # fmt: skip
+def test_a_form_that_cannot_hold_the_answers_is_refused_before_there_are_any(
+    form: str, formulation: str, kind: str
+) -> None:
+    asked = replace(task(form), formulation=formulation)
+    with pytest.raises(ValueError, match=rf"^task.submission.format={form} takes .*, and .* task tiny are {kind}$"):
+        check_submission(asked)
+
+
+def test_a_form_has_one_label_for_each_class() -> None:
+    check_submission(replace(task("glue", labels=("no", "yes"), spelled=("0", "1")), formulation="classification"))
+    with pytest.raises(ValueError, match=r"^task.submission.labels=\['0'\]: must be one for each of task.labels="):
+        check_submission(replace(task("glue", labels=("no", "yes"), spelled=("0",)), formulation="classification"))

@@ -198,6 +198,20 @@ def test_a_head_reads_each_candidate_behind_its_context() -> None:
     assert features[LENGTH][:] == [len(ids) for ids in features["input_ids"][:]]
 
 
+def test_a_long_prompt_loses_its_beginning_before_a_head_too_but_a_text_its_end() -> None:
+    rows, tokenizer = table(question=[" ".join("abcdefghi")], choices=[["yes", "no"]], label=[0]), word_tokenizer()
+
+    def read(**settings: Any) -> list[str]:
+        formulation = ChoiceByHead(choice_task(**settings))
+        examples = formulation.examples(rows, labelled=True)
+        features = formulation.features(examples, tokenizer, max_length=8, training=False)
+        return list(tokenizer.batch_decode(features["input_ids"][:]))
+
+    assert read(prompt="{question} ?")[0] == "<s> e f g h i ? yes"
+    assert read()[0] == "<s> a b c d e f yes"
+    assert tokenizer.truncation_side == "right"
+
+
 def test_a_training_batch_holds_all_candidates_of_its_examples() -> None:
     formulation, _, features = head_features(choice_task(), small(), training=True)
     assert len(features) == 3

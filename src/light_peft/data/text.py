@@ -38,11 +38,19 @@ def map_quietly(examples: datasets.Dataset, encode: Encode) -> datasets.Dataset:
 
 
 def tokenize(
-    texts: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, *, max_length: int
+    texts: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, *, max_length: int, keep_ends: bool = False
 ) -> dict[str, list[list[int]]]:
-    """Return the token ids of N texts, given as one list or as two of equal length (pairs); longest cut first."""
+    """Return the token ids of N texts, given as one list or as two of equal length (pairs); longest cut first.
+
+    They are cut at their ends, or with `keep_ends` at their beginnings.
+    """
     assert 1 <= len(texts) <= 2, len(texts)
-    return dict(tokenizer(*map(list, texts), truncation=True, max_length=max_length))
+    side = tokenizer.truncation_side
+    tokenizer.truncation_side = "left" if keep_ends else side
+    try:
+        return dict(tokenizer(*map(list, texts), truncation=True, max_length=max_length))
+    finally:
+        tokenizer.truncation_side = side
 
 
 @contextmanager

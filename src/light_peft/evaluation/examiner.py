@@ -13,9 +13,10 @@ from transformers import PreTrainedTokenizerBase
 
 from light_peft.config import Config
 from light_peft.data.batches import eval_loader, padding_words
+from light_peft.evaluation.metrics import check_metrics
 from light_peft.evaluation.predict import predict
 from light_peft.evaluation.score import primary_name, score_splits
-from light_peft.evaluation.submission import check_ids, write_predictions
+from light_peft.evaluation.submission import check_form, check_ids, check_submission, write_predictions
 from light_peft.meter import PhaseCost, part
 from light_peft.tasks.encoding import encoded
 from light_peft.tasks.formulation import IDX, Answers, Formulation
@@ -124,6 +125,18 @@ class Examiner:
             with part(cost, "post_processing"):
                 found[name] = self.formulation.answers(outputs, split.features, split.examples, self.settings)
         return found
+
+
+def check_asked(config: Config) -> None:
+    """Hold what is asked of the answers against what the task's answers will be; nothing is read for it.
+
+    Raises:
+        ValueError: If a metric or the form of the predictions is unknown or does not fit.
+    """
+    check_metrics(config.task)
+    check_form(config.task.submission.format)
+    if config.save.predictions:
+        check_submission(config.task)
 
 
 def ids_of(examples: datasets.Dataset) -> list[str]:

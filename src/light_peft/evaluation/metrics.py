@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from light_peft.config import TaskConfig
 from light_peft.evaluation.label_metrics import (
     F1,
     Accuracy,
@@ -52,6 +53,27 @@ def check_names(names: Sequence[str]) -> None:
         near = difflib.get_close_matches(unknown[0], METRICS, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise ValueError(f"task.metrics has {unknown[0]!r}, must be among: {', '.join(METRICS)}{hint}")
+
+
+def kind_of_answers(task: TaskConfig) -> str:
+    """Return what the answers to `task` will be: CLASSES, FIGURES or TEXTS."""
+    if task.formulation == "regression":
+        return FIGURES
+    numbered = task.formulation == "classification" or (task.formulation == "choice" and task.choice.names is None)
+    return CLASSES if numbered else TEXTS
+
+
+def check_metrics(task: TaskConfig) -> None:
+    """Hold the metrics of a task against what its answers will be, so that no run fails for them at its end.
+
+    Raises:
+        ValueError: a name is unknown, or a metric does not fit the answers or lacks a column of groups.
+    """
+    check_names(task.metrics)
+    for name in task.metrics:
+        _check_fit(name, dict.fromkeys((PREDICTIONS, REFERENCES), kind_of_answers(task)))
+        if task.group is None:
+            _check_groups(METRICS[name])
 
 
 def compute_metrics(names: Sequence[str], answers: Answers) -> dict[str, float]:
@@ -117,14 +139,17 @@ def _check_fit(name: str, kinds: dict[str, str]) -> None:
             raise ValueError(f"{problem}; for these there are: {fitting}")
 
 
+def _check_groups(metric: type[LocalMetric]) -> None:
+    """Refuse a metric of groups where there is no column of them."""
+    if GROUPS in metric.inputs and not metric.pairs_rows:
+        name = metric.name_of_score
+        raise ValueError(f"task.metrics has {name!r}, which scores groups of examples; name their column: task.group")
+
+
 def _inputs(metric: type[LocalMetric], given: dict[str, list[Any]]) -> dict[str, list[Any]]:
     """Return what the metric looks at."""
     if GROUPS in metric.inputs and GROUPS not in given:
-        if not metric.pairs_rows:
-            name = metric.name_of_score
-            raise ValueError(
-                f"task.metrics has {name!r}, which scores groups of examples; name their column: task.group"
-            )
+        _check_groups(metric)
         given = given | {GROUPS: [number // 2 for number in range(len(given[PREDICTIONS]))]}
     inputs = {name: given[name] for name in metric.inputs}
     if GROUPS in inputs:

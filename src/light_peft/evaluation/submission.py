@@ -14,6 +14,8 @@ from typing import Any
 
 from light_peft.artifacts import whole_file
 from light_peft.config import TaskConfig
+from light_peft.evaluation.local_metric import CLASSES, FIGURES, TEXTS
+from light_peft.evaluation.metrics import kind_of_answers
 from light_peft.tasks.formulation import NO_ANSWER, Answers
 
 
@@ -75,6 +77,20 @@ def check_form(name: str) -> None:
         raise ValueError(f"task.submission.format={name}: must be one of {', '.join(FORMS)}{hint}")
 
 
+def check_submission(task: TaskConfig) -> None:
+    """Hold the form of a task against what its answers will be, so that no run fails for it at its end.
+
+    Raises:
+        ValueError: If the form cannot hold the answers, or there is not one of its labels for each class.
+    """
+    kind, held = kind_of_answers(task), TAKES.get(task.submission.format)
+    if held is not None and kind not in held:
+        raise ValueError(f"{_form(task)} takes {' or '.join(held)}, and the answers to task {task.name} are {kind}")
+    names = task.submission.labels
+    if names and task.labels and len(names) != len(task.labels):
+        raise ValueError(f"task.submission.labels={names}: must be one for each of task.labels={task.labels}")
+
+
 def check_ids(task: TaskConfig, split: str, ids: list[str]) -> None:
     """Hold what identifies the examples of a split against the task's form, so that no run fails for it at its end.
 
@@ -118,7 +134,7 @@ def _multirc(given: Submission) -> dict[str, str]:
 def _squad(given: Submission) -> dict[str, str]:
     """Question -> text, and for SQuAD 2.0 beside it question -> probability that it has no answer."""
     files = {".json": _json(dict(zip(given.ids, given.predictions(str, "texts"), strict=True)))}
-    if given.task.span.no_answer:
+    if NO_ANSWER in given.answers.extras:
         files["_na_prob.json"] = _json(dict(zip(given.ids, given.answers.extras[NO_ANSWER], strict=True)))
     return files
 
@@ -154,6 +170,8 @@ FORMS: dict[str, Callable[[Submission], dict[str, str]]] = {
     "jsonl": _jsonl,
 }
 """Name in `task.submission.format` -> what gives the text of each file by the ending of its name."""
+TAKES = {"glue": (CLASSES, FIGURES), "multirc": (CLASSES,), "squad": (TEXTS,), "lst": (CLASSES,)}
+"""Name of a form -> what answers it can hold; a form that is not here holds all."""
 NUMBERS_IN_IDS = {"glue": 1, "superglue": 1, "multirc": 3}
 """Name of a form -> how many whole numbers its ids are made of."""
 

@@ -49,7 +49,9 @@ class ChoiceByHead(Choice):
                 gap + own[index] for own, indices in zip(batch[CHOICES], chosen, strict=True) for index in indices
             ]
             before = _repeat(contexts, chosen)
-            inputs = tokenize([before, behind], tokenizer, max_length=max_length)
+            # A prompt ends in what is asked, so that it loses its beginning, as it does before a continuation.
+            prompted = self.task.prompt is not None
+            inputs = tokenize([before, behind], tokenizer, max_length=max_length, keep_ends=prompted)
             lengths, example = [len(ids) for ids in inputs["input_ids"]], _repeat(numbers, chosen)
             if not training:
                 return inputs | {EXAMPLE: example, LENGTH: lengths}

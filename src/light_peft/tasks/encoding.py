@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from light_peft.tasks.cache import OFF, cached
 from light_peft.tasks.formulation import Formulation
 
-VERSION = 1
+VERSION = 2
 """To be counted up whenever a formulation makes other features of the same examples, settings and tokenizer."""
 MIN_EXAMPLES = 2000
 """Fewer examples are encoded anew: to look for them takes as long."""
