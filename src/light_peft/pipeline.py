@@ -14,7 +14,7 @@ from light_peft.artifacts import RunRecord
 from light_peft.config import Config
 from light_peft.data.batches import padding_words, train_loader
 from light_peft.evaluation.examiner import Examiner
-from light_peft.evaluation.metrics import check_names
+from light_peft.evaluation.metrics import check_metrics
 from light_peft.evaluation.submission import check_form
 from light_peft.loading import save_run
 from light_peft.meter import Meter, PhaseCost, part
@@ -53,7 +53,7 @@ def run(config: Config, console: Console | None = None) -> tuple[RunRecord, Path
     """
     console = console or Console(stderr=True)
     notes = check(config, all_kinds(), criterion_names())
-    check_names(config.task.metrics)
+    check_metrics(config.task)
     check_form(config.task.submission.format)
     folder = artifacts.new_run_dir(config.run_dir, f"{config.task.name}-{config.model.name}-{config.peft.kind}")
     record = RunRecord(

@@ -15,7 +15,7 @@ from light_peft.config import Config
 from light_peft.data.batches import eval_loader, padding_words
 from light_peft.evaluation.predict import predict
 from light_peft.evaluation.score import primary_name, score_splits
-from light_peft.evaluation.submission import check_ids, write_predictions
+from light_peft.evaluation.submission import check_fit, check_ids, write_predictions
 from light_peft.meter import PhaseCost, part
 from light_peft.tasks.encoding import encoded
 from light_peft.tasks.formulation import IDX, Answers, Formulation
@@ -55,9 +55,10 @@ class Examiner:
         """Encode the splits that are asked about from now on.
 
         Raises:
-            ValueError: If predictions are to be written, and the examples' ids do not allow it.
+            ValueError: If predictions are to be written, and the task's form does not fit its answers or the ids.
         """
         if self.config.save.predictions:
+            check_fit(self.config.task)
             for name, examples in (splits.validation | splits.test).items():
                 check_ids(self.config.task, name, ids_of(examples))
         self._held_out = self._encoded({"": splits.held_out})[""] if splits.held_out is not None else None

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from light_peft.config import TaskConfig
 from light_peft.evaluation.label_metrics import (
     F1,
     Accuracy,
@@ -52,6 +53,26 @@ def check_names(names: Sequence[str]) -> None:
         near = difflib.get_close_matches(unknown[0], METRICS, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise ValueError(f"task.metrics has {unknown[0]!r}, must be among: {', '.join(METRICS)}{hint}")
+
+
+def check_metrics(task: TaskConfig) -> None:
+    """Hold the task's metrics against what its answers are, before anything is computed.
+
+    Raises:
+        ValueError: a name is unknown, or a metric does not fit the answers or lacks groups.
+    """
+    check_names(task.metrics)
+    for name in task.metrics:
+        _check_fit(name, dict.fromkeys((PREDICTIONS, REFERENCES), kind_of_answers(task)))
+        _check_groups(METRICS[name], grouped=task.group is not None)
+
+
+def kind_of_answers(task: TaskConfig) -> str:
+    """Return what the answers of a task are: CLASSES, FIGURES or TEXTS."""
+    if task.formulation == "regression":
+        return FIGURES
+    named = task.formulation == "choice" and task.choice.names is not None
+    return TEXTS if named or task.formulation in ("span", "generation") else CLASSES
 
 
 def compute_metrics(names: Sequence[str], answers: Answers) -> dict[str, float]:
@@ -120,13 +141,15 @@ def _check_fit(name: str, kinds: dict[str, str]) -> None:
 def _inputs(metric: type[LocalMetric], given: dict[str, list[Any]]) -> dict[str, list[Any]]:
     """Return what the metric looks at."""
     if GROUPS in metric.inputs and GROUPS not in given:
-        if not metric.pairs_rows:
-            name = metric.name_of_score
-            raise ValueError(
-                f"task.metrics has {name!r}, which scores groups of examples; name their column: task.group"
-            )
+        _check_groups(metric, grouped=False)
         given = given | {GROUPS: [number // 2 for number in range(len(given[PREDICTIONS]))]}
     inputs = {name: given[name] for name in metric.inputs}
     if GROUPS in inputs:
         inputs[GROUPS] = list(map(str, inputs[GROUPS]))
     return inputs
+
+
+def _check_groups(metric: type[LocalMetric], *, grouped: bool) -> None:
+    if GROUPS in metric.inputs and not grouped and not metric.pairs_rows:
+        name = metric.name_of_score
+        raise ValueError(f"task.metrics has {name!r}, which scores groups of examples; name their column: task.group")

@@ -14,6 +14,8 @@ from typing import Any
 
 from light_peft.artifacts import whole_file
 from light_peft.config import TaskConfig
+from light_peft.evaluation.local_metric import CLASSES, FIGURES, TEXTS
+from light_peft.evaluation.metrics import kind_of_answers
 from light_peft.tasks.formulation import NO_ANSWER, Answers
 
 
@@ -89,6 +91,22 @@ def check_ids(task: TaskConfig, split: str, ids: list[str]) -> None:
         raise ValueError(f"{_form(task)} takes {wanted} for ids, task.idx={task.idx} has {odd[0]!r} in {split}")
 
 
+def check_fit(task: TaskConfig) -> None:
+    """Hold the task's form against what its answers are, so that no run fails for it at its end.
+
+    Raises:
+        ValueError: If the form cannot hold such answers, or does not name every class.
+    """
+    kind, names = kind_of_answers(task), task.submission.labels
+    taken = TAKES.get(task.submission.format, (kind,))
+    if kind not in taken:
+        fitting = ", ".join(name for name in FORMS if kind in TAKES.get(name, (kind,)))
+        problem = f"{_form(task)} takes {' or '.join(taken)}, task {task.name} predicts {kind}"
+        raise ValueError(f"{problem}; for these there are: {fitting}")
+    if names and len(names) < len(task.labels):
+        raise ValueError(f"task.submission.labels={names}: must be as many as task.labels={task.labels}")
+
+
 def _glue(given: Submission) -> dict[str, str]:
     """A table of two columns; figures are STS-B's, from 0 to 5."""
     given.predictions((int, float), "class numbers or figures")
@@ -154,6 +172,8 @@ FORMS: dict[str, Callable[[Submission], dict[str, str]]] = {
     "jsonl": _jsonl,
 }
 """Name in `task.submission.format` -> what gives the text of each file by the ending of its name."""
+TAKES = {"glue": (CLASSES, FIGURES), "multirc": (CLASSES,), "squad": (TEXTS,), "lst": (CLASSES,)}
+"""Name of a form -> the kinds of answers that it can hold; one that is not here holds all."""
 NUMBERS_IN_IDS = {"glue": 1, "superglue": 1, "multirc": 3}
 """Name of a form -> how many whole numbers its ids are made of."""
 
