@@ -94,6 +94,13 @@ def test_a_bad_value_is_named_with_its_place(column: str, value: Any, message: s
     Span(span_task()).examples(Table("dev.json", GOOD, [3, 5], "object"), labelled=True)
 
 
+@pytest.mark.parametrize("empty", ["", " \n"])
+def test_a_context_in_which_nothing_is_is_named_with_its_place(empty: str) -> None:
+    rows = table_of(("who ?", "he", ["he"]), ("who ?", empty, []))
+    with pytest.raises(ValueError, match=r" 2: context is '.*', must be a text, of which an answer is a piece$"):
+        Span(span_task(no_answer=True)).examples(rows, labelled=True)
+
+
 def test_a_task_of_one_text_is_refused() -> None:
     task = span_task()
     task.text = ["context"]
