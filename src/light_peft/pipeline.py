@@ -251,6 +251,7 @@ class Run:
             def on_progress(step: int, loss: float) -> None:
                 show(step, loss)
                 self.record.history.append({"phase": name, "step": step, "loss": loss})
+                logger.debug("%s: step %d of %d, loss %.4f", name, step, phase.steps, loss)
 
             cost = self.meter.phases[name]
             run_phase(phase, wrapped, batches, accelerator, cost=cost, observers=observers, on_progress=on_progress)

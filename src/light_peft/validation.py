@@ -6,7 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Protocol
 
-from light_peft.config import Config, PeftConfig
+from light_peft.config import Config, PeftConfig, TaskConfig
 
 CHOICES = {
     "task.formulation": ("classification", "regression", "choice", "span", "generation"),
@@ -32,6 +32,14 @@ CHOICES = {
     "runtime.precision": ("auto", "fp32", "bf16", "fp16"),
     "runtime.device": ("auto", "cpu", "cuda", "mps"),
 }
+NUM_TEXTS: dict[str, tuple[int, float, str]] = {
+    "classification": (1, 2, "one or two columns"),
+    "regression": (1, 2, "one or two columns"),
+    "choice": (1, math.inf, "one column or more"),
+    "span": (2, 2, "two columns, question and context"),
+    "generation": (1, math.inf, "one column or more"),
+}
+"""Formulation -> the fewest and the most columns of texts, and how to say it."""
 SHARES = ("prune.attn", "prune.ffn", "prune.peft_module", "prune.peft_rank")
 MAX_SEED = 2**32 - 1
 MIN_LENGTH = 8
@@ -206,8 +214,7 @@ def _wrong_choices(config: Config, found: dict[str, list[str]]) -> Iterator[str]
 
 def _contradictions(config: Config) -> Iterator[str]:
     task, prune, data = config.task, config.prune, config.data
-    if task.formulation == "classification" and len(task.labels) < 2:
-        yield f"task.labels={task.labels}: classification needs two labels or more"
+    yield from _task_contradictions(task)
     if task.formulation not in ("classification", "regression") and config.train.distill:
         yield f"train.distill={config.train.distill:g}: a {task.formulation} task has no outputs to follow; set it to 0"
     if task.primary_metric not in task.metrics:
@@ -224,6 +231,16 @@ def _contradictions(config: Config) -> Iterator[str]:
         yield f"data.source=hub contradicts data.dir={data.dir}; leave one of them away"
     if data.dir is not None and not Path(data.dir).is_dir():
         yield f"data.dir={data.dir}: no such folder (it must hold glue/ or nyu-mll/glue/)"
+
+
+def _task_contradictions(task: TaskConfig) -> Iterator[str]:
+    if task.formulation == "classification" and len(task.labels) < 2:
+        yield f"task.labels={task.labels}: classification needs two labels or more"
+    fewest, most, expected = NUM_TEXTS.get(task.formulation, (0, math.inf, ""))
+    if not fewest <= len(task.text) <= most:
+        yield f"task.text={task.text}: a {task.formulation} task has {expected}"
+    if task.formulation == "choice" and not task.choice.columns:
+        yield "task.choice.columns=[]: name the column of the lists of candidates, or a column for each candidate"
 
 
 def _peft_contradictions(config: Config, kind: KindRules) -> Iterator[str]:

@@ -39,6 +39,11 @@ def test_parquet_class_numbers_are_read_as_names(tmp_path: Path) -> None:
     assert rows(read(path)) == [("x", "no"), ("y", "yes")]
 
 
+def test_parquet_figures_of_32_bits_are_those_of_the_text_files(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "a.parquet", {"sentence": ["x", "y", "z"], "label": [3.8, 0.2, 5.0]})
+    assert rows(read(path)) == [("x", 3.8), ("y", 0.2), ("z", 5.0)]
+
+
 def test_parquet_hidden_label_stays(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "a.parquet", {"sentence": ["x"], "label": [-1]}, ["yes", "no"])
     assert rows(read(path)) == [("x", -1)]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import pyarrow  # type: ignore[import-untyped]
 import pyarrow.parquet  # type: ignore[import-untyped]
 
@@ -111,12 +112,18 @@ def _read_parquet(path: Path, columns: Sequence[str] | None, official: OfficialD
     except pyarrow.ArrowInvalid as error:
         raise ValueError(f"{path} is not a parquet file: {error}") from error
     features = datasets.Features.from_arrow_schema(table.schema)
-    values = {column: class_names(table[name].to_pylist(), features[name]) for column, name in picked.items()}
+    values = {column: as_written(table[name].to_pylist(), features[name]) for column, name in picked.items()}
     return Table(str(path), values, range(1, table.num_rows + 1), "row")
 
 
-def class_names(values: list[Any], feature: Any) -> list[Any]:
-    """Return the values with class numbers spelled as their names, so that another order of classes does no harm."""
+def as_written(values: list[Any], feature: Any) -> list[Any]:
+    """Return the values of a stored column as the official files write them.
+
+    Class numbers are spelled as their names, so that another order of classes does no harm; a figure of 32 bits is the
+    shortest one that it stands for (3.8, not 3.799999952), so that it is equal to that of a text file.
+    """
+    if isinstance(feature, datasets.Value) and feature.dtype == "float32":
+        return [None if value is None else float(str(np.float32(value))) for value in values]
     if not isinstance(feature, datasets.ClassLabel):
         return values
     known = range(feature.num_classes)

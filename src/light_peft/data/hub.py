@@ -10,7 +10,7 @@ from datasets.packaged_modules.cache.cache import Cache
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
 from light_peft.config import HubData, TaskConfig
-from light_peft.data.files import class_names
+from light_peft.data.files import as_written
 from light_peft.data.formats import format_of
 from light_peft.data.locate import hub_address, hub_splits
 from light_peft.data.rows import entries, pick_columns, tabulate
@@ -96,6 +96,6 @@ def _table(source: str, dataset: datasets.Dataset, wanted: Sequence[str], task: 
     form, rename = format_of(task.format), task.official.rename
     names = {name: name for name in dataset.column_names}
     picked = names if form else pick_columns(source, dataset.column_names, wanted, rename)
-    values = {column: class_names(dataset[name][:], dataset.features[name]) for column, name in picked.items()}
+    values = {column: as_written(dataset[name][:], dataset.features[name]) for column, name in picked.items()}
     table = Table(source, values, range(1, len(dataset) + 1), "row")
     return tabulate(entries(table), form, wanted, rename=rename, like=table) if form else table

@@ -1,5 +1,6 @@
 """From texts to token ids."""
 
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -27,8 +28,13 @@ def strings(table: Table, column: str) -> list[str]:
 
 def map_quietly(examples: datasets.Dataset, encode: Encode) -> datasets.Dataset:
     """Return the features that `encode` makes of the examples."""
+    # A fingerprint of our own: that of `datasets` pickles the tokenizer, which takes longer than to encode a small
+    # split, and nothing is ever looked up by it.
+    name = secrets.token_hex(8)
     with quiet_progress():
-        return examples.map(encode, batched=True, with_indices=True, remove_columns=examples.column_names)
+        return examples.map(
+            encode, batched=True, with_indices=True, remove_columns=examples.column_names, new_fingerprint=name
+        )
 
 
 def tokenize(
