@@ -4,7 +4,6 @@ from typing import Any
 
 from light_peft.config import TaskConfig
 from light_peft.data.table import Table
-from light_peft.data.text import strings
 
 QUESTION, CONTEXT = "question", "context"
 ANSWER_TEXT, ANSWER_START = "answer_text", "answer_start"
@@ -23,20 +22,6 @@ def parse_ids(table: Table, column: str) -> list[str]:
             raise ValueError(f"{table.where(index)}: {column} {value!r} is that of {table.where(seen[value])} already")
         seen[value] = index
     return list(seen)
-
-
-def contexts_of(table: Table, column: str) -> list[str]:
-    """Return the texts that hold the answers.
-
-    Raises:
-        ValueError: One is not a string, or there is nothing in it.
-    """
-    for index, text in enumerate(contexts := strings(table, column)):
-        if not text.strip():
-            raise ValueError(
-                f"{table.where(index)}: {column} is {text!r}, must be a text, of which an answer is a piece"
-            )
-    return contexts
 
 
 def parse_answers(table: Table, task: TaskConfig) -> tuple[list[list[str]], list[list[int]]]:

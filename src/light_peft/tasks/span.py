@@ -18,7 +18,7 @@ from light_peft.data.table import Table
 from light_peft.data.text import map_quietly, strings
 from light_peft.model.head import SPAN
 from light_peft.tasks.formulation import EXAMPLE, IDX, NO_ANSWER, Answers, Formulation
-from light_peft.tasks.gold import ANSWER_START, ANSWER_TEXT, CONTEXT, QUESTION, contexts_of, parse_answers, parse_ids
+from light_peft.tasks.gold import ANSWER_START, ANSWER_TEXT, CONTEXT, QUESTION, parse_answers, parse_ids
 from light_peft.tasks.pieces import Pieces, best_threshold, find_pieces
 from light_peft.tasks.texts import token_f1
 from light_peft.tasks.windows import Cutter, Tokens
@@ -56,11 +56,12 @@ class Span(Formulation):
         """Return `QUESTION`, `CONTEXT`, `IDX` if the task has ids, `ANSWER_TEXT` and `ANSWER_START` if labelled.
 
         Raises:
-            ValueError: A text is no string, a context is empty, an id is there twice, or an answer is not what
-                stands in the context at its place; place and id are named.
+            ValueError: A text is no string, an id is there twice, or an answer is not what stands in the
+                context at its place; place and id are named.
         """
-        question, context = self.task.text
-        columns: dict[str, list[Any]] = {QUESTION: strings(table, question), CONTEXT: contexts_of(table, context)}
+        columns: dict[str, list[Any]] = dict(
+            zip((QUESTION, CONTEXT), (strings(table, name) for name in self.task.text), strict=True)
+        )
         features: dict[str, Any] = dict.fromkeys(columns, datasets.Value("string"))
         if self.task.idx:
             columns[IDX], features[IDX] = parse_ids(table, self.task.idx), datasets.Value("string")
