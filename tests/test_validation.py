@@ -53,7 +53,8 @@ def test_choices(key: str) -> None:
 def test_a_choice_is_trained_on_two_candidates_or_more(number: int) -> None:
     with pytest.raises(ValueError, match=rf"^task.choice.max_train={number}: must be 2 or more"):
         check(with_value("task.choice.max_train", number), KINDS, CRITERIA)
-    assert not check(with_value("task.choice.max_train", 2), KINDS, CRITERIA)
+    choice = changed(task__formulation="choice", task__labels=[], task__choice__max_train=2)
+    assert not check(choice, KINDS, CRITERIA)
 
 
 @pytest.mark.parametrize("key", SHARES)
@@ -168,7 +169,7 @@ def test_all_errors_come_at_once() -> None:
             "task.choice.max_train=3 has no effect: task.choice.by=likelihood",
         ),
         (
-            lambda: changed(task__formulation="span", task__labels=[], task__span__hold_out=3),
+            lambda: changed(task__formulation="span", task__text=["q", "c"], task__labels=[], task__span__hold_out=3),
             "task.span.hold_out=3 has no effect: task.span.no_answer=false",
         ),
         (lambda: changed(task__formulation="regression"), "task.labels=['no', 'yes'] has no effect"),

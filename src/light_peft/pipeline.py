@@ -134,6 +134,8 @@ class Run:
         rows = {"train": len(splits.train or ())} | {name: len(split) for name, split in splits.validation.items()}
         self.record.data = {"rows": rows, "sources": splits.sources, "digests": splits.digests}
         self.record.data["duplicates"] = splits.duplicates
+        if splits.held_out is not None:
+            self.record.data["held_out"] = len(splits.held_out)
         self.record.base = {"source": foundation.source, "head": foundation.head}
         self._count_parameters("before", blocks)
         logger.info(f"{config.task.name} {rows} on {config.model.name} from {foundation.source}")

@@ -112,3 +112,16 @@ def test_missing_file_and_missing_parquet_column(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "a.parquet", {"text": ["x"], "label": [0]}, ["no", "yes"])
     with pytest.raises(ValueError, match="no column sentence, its columns are: text, label"):
         read(path)
+
+
+def test_a_missing_column_says_what_else_would_do(tmp_path: Path) -> None:
+    task = tiny_task()
+    task.idx = "number"
+    task.official.label_file = "{stem}.lst"
+    path = write(tmp_path / "a.jsonl", b'{"sentence": "x"}\n')
+    with pytest.raises(ValueError, match=r"no column number, its columns are: sentence; task.idx=null counts"):
+        read_file(path, ["sentence", "number"], task)
+    with pytest.raises(ValueError, match=r"no column label, .* may lie beside it in a\.lst, which is not there$"):
+        read_file(path, ["sentence", "label"], task)
+    with pytest.raises(ValueError, match=r"no column other, its columns are: sentence$"):
+        read_file(path, ["sentence", "other"], task)

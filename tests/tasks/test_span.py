@@ -209,6 +209,14 @@ def test_a_text_without_tokens_has_no_answer() -> None:
     assert answers.extras[NO_ANSWER] == [1.0, 0.5]
 
 
+def test_texts_that_all_have_no_tokens_have_no_answer() -> None:
+    formulation = Span(span_task(no_answer=True))
+    examples = formulation.examples(table_of(("who?", "", []), ("who?", " ", [])), labelled=True)
+    features = formulation.features(examples, ENCODER, max_length=160, training=False)
+    answers = formulation.answers(np.zeros((2, 2, 8), np.float32), features, examples, {})
+    assert (answers.predictions, answers.extras[NO_ANSWER]) == (["", ""], [1.0, 1.0])
+
+
 def test_a_part_of_the_examples_is_answered_alike() -> None:
     """The notes of features whose rows were chosen are those of the chosen rows."""
     formulation, examples, features = made(PLAIN, LONG, NONE, max_length=14, no_answer=True)

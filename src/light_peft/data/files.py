@@ -43,7 +43,9 @@ def read_file(path: Path, columns: Sequence[str], task: TaskConfig) -> Table:
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     except MissingColumnError as error:
-        if beside is None:
+        if error.column == task.idx:
+            raise ValueError(f"{error}; task.idx=null counts the examples instead") from error
+        if beside is None or error.column != task.label:
             raise
         raise ValueError(f"{error}; its labels may lie beside it in {beside.name}, which is not there") from error
 

@@ -8,7 +8,15 @@ from light_peft.data.table import Table
 
 
 class MissingColumnError(ValueError):
-    """A column that a task needs is not there."""
+    """A column that a task needs is not there.
+
+    Attributes:
+        column: Its name in the task.
+    """
+
+    def __init__(self, message: str, column: str) -> None:
+        super().__init__(message)
+        self.column = column
 
 
 def pick_columns(source: str, header: Sequence[str], columns: Sequence[str], rename: dict[str, str]) -> dict[str, str]:
@@ -23,7 +31,8 @@ def pick_columns(source: str, header: Sequence[str], columns: Sequence[str], ren
         found = [name for name in header if name == column or rename.get(name) == column]
         if not found:
             expected = " or ".join([column, *(old for old, new in rename.items() if new == column)])
-            raise MissingColumnError(f"{source} has no column {expected}, its columns are: {', '.join(header)}")
+            message = f"{source} has no column {expected}, its columns are: {', '.join(header)}"
+            raise MissingColumnError(message, column)
         if len(found) > 1:
             raise ValueError(f"{source} has several columns for {column}: {', '.join(found)}")
         picked[column] = found[0]

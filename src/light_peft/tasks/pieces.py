@@ -43,7 +43,7 @@ def find_pieces(
     notes = features.with_format("arrow")[:]
     first_W, null_W, example_W = (notes[name].to_numpy() for name in (FIRST, NULL, EXAMPLE))
     lists = notes[OFFSETS].combine_chunks()
-    offsets, bounds = lists.values.to_numpy().reshape(-1, 2), lists.offsets.to_numpy() // 2
+    offsets, bounds = lists.values.cast("int64").to_numpy().reshape(-1, 2), lists.offsets.to_numpy() // 2
     places_T = np.arange(outputs_WST.shape[2])
     inside_WT = (places_T >= first_W[:, None]) & (places_T < (first_W + np.diff(bounds))[:, None])
     start_WT, end_WT = (np.where(inside_WT, outputs_WST[:, side], -np.inf) for side in (0, 1))
