@@ -99,7 +99,7 @@ class Run:
             self.train()
             self.evaluate()
             if self.config.save.predictions:
-                self.predict()
+                self.answer_tests()
             self.save()
         finally:
             costs = {name: self.meter.phases.get(name, PhaseCost()) for name in PHASES}
@@ -227,14 +227,16 @@ class Run:
         record.history.append({"phase": "evaluate", "step": after_step or self._training_steps(), **metrics})
         logger.info(", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
 
-    def predict(self) -> None:
-        """Write the answers to all validation and test splits, as the benchmark takes them."""
+    def answer_tests(self) -> None:
+        """Answer the test splits too."""
         with self.meter.phase("evaluate") as cost:
-            self.examiner.write_predictions(self.model, self.folder / artifacts.PREDICTIONS, cost)
+            self.examiner.answer_tests(self.model, cost)
 
     def save(self) -> None:
-        """Write adapter, tokenizer and, if asked for, the cut foundation model."""
+        """Write adapter, tokenizer and, if asked for, the cut foundation model and the predictions."""
         self.record.base |= save_run(self.folder, self.config, self.model, self.tokenizer)
+        if self.config.save.predictions:
+            self.examiner.write_predictions(self.folder / artifacts.PREDICTIONS)
 
     def _run_phase(self, phase: Phase, observers: list[Observer]) -> None:
         """Prepare model, data and optimizer, run the phase, and leave the bare model behind."""

@@ -46,7 +46,8 @@ def rescore(run_dir: str, overrides: dict[str, Any], console: Console | None = N
     examiner.take(splits)
     metrics = examiner.examine(model, PhaseCost())
     if config.save.predictions:
-        examiner.write_predictions(model, folder / artifacts.PREDICTIONS, PhaseCost())
+        examiner.answer_tests(model, PhaseCost())
+        examiner.write_predictions(folder / artifacts.PREDICTIONS)
         console.print(f"predictions in {folder / artifacts.PREDICTIONS}")
     for metric, value in metrics.items():
         console.print(f"{metric:24} {value:.4f}   recorded {record.metrics.get(metric, float('nan')):.4f}")

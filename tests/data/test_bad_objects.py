@@ -53,7 +53,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
         r"entities\[0\]\.end is 1, must be from start \(0\) to 0, the last",
     ),
     ("wic", WIC | {"end2": 99}, r": end2 is 99, must be above start2 \(12\) and at most 19"),
-    ("wic", WIC | {"start2": 11}, r": start2 is 11, must be the start of a word, but ' bank' is there"),
+    ("wic", WIC | {"start2": 11, "end2": 12}, r": start2 is 11, must be the start of a word, but ' ' is there"),
     ("wic", without(WIC, "word"), r"no key word, its keys are"),
     (
         "wsc",

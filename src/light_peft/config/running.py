@@ -12,9 +12,9 @@ class TrainConfig:
     max_steps: int | None = None
     """Optimizer steps; null takes epochs."""
     batch_size: int = 32
-    """Examples per forward pass and process."""
+    """Examples per forward pass and process; a choice reads all candidates of each."""
     eval_batch_size: int = 64
-    """Examples per forward pass in evaluation."""
+    """Features (examples, candidates or windows) per forward pass in evaluation."""
     learning_rate: float = 1e-3
     """Peak learning rate of PEFT and head."""
     warmup: float = 0.1

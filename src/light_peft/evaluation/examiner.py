@@ -38,7 +38,7 @@ class Examiner:
 
     Attributes:
         settings: What the formulation has found on held-out training examples; it decides with them.
-        answers: The last answers to each validation split.
+        answers: The last answers to each split.
     """
 
     def __init__(
@@ -94,12 +94,15 @@ class Examiner:
             )
         return metrics
 
-    def write_predictions(self, model: nn.Module, folder: Path, cost: PhaseCost) -> None:
-        """Write the last answers to the validation splits, and those of `model` to the test splits, below `folder`."""
-        found = self.answers | self._asked(model, self._test, cost)
+    def answer_tests(self, model: nn.Module, cost: PhaseCost) -> None:
+        """Add the answers of `model` to the test splits."""
+        self.answers |= self._asked(model, self._test, cost)
+
+    def write_predictions(self, folder: Path) -> None:
+        """Write the last answers to every split below `folder`, as the benchmark takes them."""
         for name, split in (self._validation | self._test).items():
             ids = ids_of(split.examples)
-            path = write_predictions(folder, self.config.task, name, found[name], ids)
+            path = write_predictions(folder, self.config.task, name, self.answers[name], ids)
             logger.info("%s: %d predictions in %s", name, len(ids), path)
 
     def primary_name(self) -> str:

@@ -106,6 +106,10 @@ class Formulation(ABC):
         """Return how many of `num_train` training examples are held out for `calibrate`."""
         return 0
 
+    def unit(self) -> str | None:
+        """Return the column of the examples whose equal values are held out together, or not at all."""
+        return None
+
     def calibrate(
         self, outputs: np.ndarray, features: datasets.Dataset, examples: datasets.Dataset
     ) -> dict[str, float]:

@@ -65,6 +65,10 @@ def find_pieces(
     return Pieces(texts, least_of_each(null_W, example_W) - spans.score[best_E])
 
 
+LARGEST = 1e30
+"""Bound of a threshold, beyond all differences of logits."""
+
+
 def best_threshold(diff_E: np.ndarray, f1_E: np.ndarray, answerable_E: np.ndarray) -> float:
     """Return the difference `Pieces.null_diff_E` above which no answer is given, so that the mean F1 is highest.
 
@@ -81,4 +85,5 @@ def best_threshold(diff_E: np.ndarray, f1_E: np.ndarray, answerable_E: np.ndarra
     diff_E, gains_E = diff_E[order_E], np.where(answerable_E, f1_E, -1.0)[order_E].cumsum()
     (ends,) = np.nonzero(np.append(diff_E[1:] != diff_E[:-1], True))  # a threshold does not divide equal ones
     best = ends[gains_E[ends].argmax()]
-    return float(diff_E[best] if gains_E[best] > 0 else diff_E[0] - 1)
+    found = diff_E[best] if gains_E[best] > 0 else diff_E[0] - 1
+    return float(np.clip(found, -LARGEST, LARGEST))  # a text without tokens has an infinite difference

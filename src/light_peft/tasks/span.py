@@ -97,6 +97,10 @@ class Span(Formulation):
         """Return how many training examples find the threshold; none where every text holds an answer."""
         return min(self.task.span.hold_out, num_train // 10) if self.task.span.no_answer else 0
 
+    def unit(self) -> str | None:
+        """Return the column of the contexts: those that find the threshold shall not have been trained on."""
+        return CONTEXT
+
     def calibrate(
         self, outputs: np.ndarray, features: datasets.Dataset, examples: datasets.Dataset
     ) -> dict[str, float]:

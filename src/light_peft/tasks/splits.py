@@ -110,12 +110,24 @@ def digest(dataset: datasets.Dataset) -> str:
 def _hold_out(
     train: datasets.Dataset | None, formulation: Formulation, seed: int
 ) -> tuple[datasets.Dataset | None, datasets.Dataset | None]:
-    """Return what is trained on, and what is held out of it; both in the split's order."""
+    """Return what is trained on, and what is held out of it, whole units of the formulation; in the split's order.
+
+    Raises:
+        ValueError: all examples are of one unit, so that none would be left to train on.
+    """
     number = formulation.held_out(len(train)) if train is not None else 0
     if train is None or not number:
         return train, None
-    order = np.random.default_rng((seed, 1)).permutation(len(train))
-    return train.select(np.sort(order[number:])), train.select(np.sort(order[:number]))
+    unit = formulation.unit()
+    units = np.unique(train[unit][:], return_inverse=True)[1] if unit else np.arange(len(train))
+    if not units.any():
+        raise ValueError(
+            f"task {formulation.task.name}: all training examples have the same {unit}, none can be held out"
+        )
+    place = np.random.default_rng((seed, 1)).permutation(units.max() + 1)[units]  # the units in a random order
+    last = np.sort(place)[number - 1]
+    is_out = place <= min(last, units.max() - 1)
+    return train.select(np.flatnonzero(~is_out)), train.select(np.flatnonzero(is_out))
 
 
 def _sample(table: Table, limit: int | None, seed: int) -> Table:

@@ -28,9 +28,11 @@ def _marked(entry: Entry, number: str) -> str:
         entry.refuse(
             f"end{number}", f"above start{number} ({start}) and at most {len(sentence)}, the sentence's length"
         )
-    if sentence[start].isspace() or sentence[end - 1].isspace():
+    word = sentence[start:end].strip()
+    if not word:
         entry.refuse(f"start{number}", f"the start of a word, but {sentence[start:end]!r} is there")
-    return f"{sentence[:start]}{MARK} {sentence[start:end]} {MARK}{sentence[end:]}"
+    start = sentence.index(word, start)  # blanks that the file counts in stay outside the marks
+    return f"{sentence[:start]}{MARK} {word} {MARK}{sentence[start + len(word) :]}"
 
 
 FORMAT = Format(_rows)
