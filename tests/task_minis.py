@@ -99,7 +99,7 @@ def science(key: str) -> Callable[..., Example]:
         shared = {"id": f"Q_{own}", "answerKey": names[own % len(names)]}
         lists = {"text": texts, "label": list(names)}
         official = shared | {"question": {"stem": question, "choices": choices}}
-        return Example(official, [shared | {key: question, "choices": lists}], {f"Q_{own}": LETTERS[: len(texts)]})
+        return Example(official, [shared | {key: question, "choices": lists}], {f"Q_{own}": names})
 
     return make
 

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,12 @@ THINGS = ("lamp", "river", "horse")
 Row = Mapping[str, Any]
 
 
-def jsonl(path: Path, rows: list[Row]) -> Path:
+def jsonl(path: Path, rows: Sequence[Row]) -> Path:
     path.write_text("".join(json.dumps(dict(row)) + "\n" for row in rows), encoding="utf-8")
     return path
 
 
-def table(path: Path, rows: list[Row]) -> Path:
+def table(path: Path, rows: Sequence[Row]) -> Path:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
