@@ -18,7 +18,7 @@ def compose_and_run(composed: DictConfig) -> float | None:
 
 def main() -> None:
     """Exit with 0, or with 2 and one message where something was wrong with what was asked for."""
-    sys.argv[1:] = door.with_model_folders(sys.argv[1:])
+    sys.argv[1:] = door.options_first(door.with_model_folders(sys.argv[1:]))
     sys.exit(door.guarded(compose_and_run))
 
 

@@ -229,3 +229,16 @@ def test_a_run_that_is_cut_short_leaves_a_record(
     assert (record.status, record.score) == ("failed", None)
     assert str(record.error).startswith(type(error).__name__)
     assert record.phases["load"]["seconds"] > 0
+
+
+def test_values_may_stand_on_both_sides_of_an_option() -> None:
+    words = ["task=rte", "-m", "--config-dir=own", "seed=1,2", "--cfg", "job", "+debug=smoke"]
+    assert door.options_first(words) == [
+        "-m",
+        "--config-dir=own",
+        "--cfg",
+        "job",
+        "task=rte",
+        "seed=1,2",
+        "+debug=smoke",
+    ]

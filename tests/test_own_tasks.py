@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,12 @@ THINGS = ("lamp", "river", "horse")
 Row = Mapping[str, Any]
 
 
-def jsonl(path: Path, rows: list[Row]) -> Path:
+def jsonl(path: Path, rows: Sequence[Row]) -> Path:
     path.write_text("".join(json.dumps(dict(row)) + "\n" for row in rows), encoding="utf-8")
     return path
 
 
-def table(path: Path, rows: list[Row]) -> Path:
+def table(path: Path, rows: Sequence[Row]) -> Path:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
@@ -131,8 +131,15 @@ def test_a_yaml_of_ones_own(tmp_path: Path) -> None:
     jsonl(tmp_path / "data/mine/train.jsonl", replies(16))
     table(tmp_path / "data/mine/dev.csv", replies(6))
     where = f"--config-dir={tmp_path / 'conf'}"
-    record = finished(command(tmp_path, where, *WORDS, "task=mine", "data.dir=data"))
+    record = finished(command(tmp_path, *WORDS, "task=mine", where, "data.dir=data"))
     assert (record.task, record.primary_metric, list(record.metrics)) == ("mine", "f1", ["accuracy", "f1"])
     again = command(tmp_path, "evaluate=run")
     assert again.code == 0, again.output
-    assert_refused(command(tmp_path, where, *WORDS, "task=mine", "run_dir=other"), "data")
+    nowhere = command(tmp_path, *WORDS, "run_dir=other", "task=mine", where)
+    assert_refused(
+        nowhere,
+        r"^task mine is not on the hub \(task\.hub\.path is empty\); give data\.dir=\.\.\. \(a folder with mine\)",
+    )
+    (tmp_path / "conf/task/mine.yaml").write_text(MINE.replace("[question, reply]", "[question: reply]"))
+    words = [where, "task=mine", "data.dir=data", "run_dir=third"]
+    assert_refused(command(tmp_path, *WORDS, *words), r"^task\.text holds {'question': 'reply'}, must be names")

@@ -46,6 +46,15 @@ def register() -> None:
     OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(3), use_cache=True, replace=True)
 
 
+def options_first(words: list[str]) -> list[str]:
+    """Return the command line with its `key=value` words behind its options, each in their order.
+
+    Hydra does not take values on both sides of an option such as `--config-dir=FOLDER`.
+    """
+    values = [word for word in words if "=" in word and not word.startswith("-")]
+    return [word for word in words if word not in values] + values
+
+
 def with_model_folders(words: list[str]) -> list[str]:
     """Return the command line with each folder in `model=FOLDER` replaced by the name of a choice made of it.
 

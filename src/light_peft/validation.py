@@ -234,6 +234,11 @@ def _contradictions(config: Config) -> Iterator[str]:
 
 
 def _task_contradictions(task: TaskConfig) -> Iterator[str]:
+    names: dict[str, list[Any]] = {"text": task.text, "labels": task.labels, "metrics": task.metrics}
+    names["choice.columns"] = task.choice.columns
+    for key, values in names.items():  # a colon in a list of a YAML makes an object of what should be a name
+        if odd := [value for value in values if not isinstance(value, str)]:
+            yield f"task.{key} holds {odd[0]!r}, must be names; quote what has a colon"
     if task.formulation == "classification" and len(task.labels) < 2:
         yield f"task.labels={task.labels}: classification needs two labels or more"
     fewest, most, expected = NUM_TEXTS.get(task.formulation, (0, math.inf, ""))

@@ -30,7 +30,10 @@ def read_hub(task: TaskConfig, needed: Mapping[str, Sequence[str]]) -> dict[str,
             copy can be had; within seconds if the hub does not answer.
     """
     if not task.hub.path:
-        raise ValueError(f"task {task.name} is not on the hub (task.hub.path is empty), data.source must be local")
+        raise ValueError(
+            f"task {task.name} is not on the hub (task.hub.path is empty); give data.dir=... (a folder with "
+            f"{task.official.folder or 'its files'}), or data.files.train=... data.files.validation=..."
+        )
     names = hub_splits(task)
     addresses = {split: hub_address(task, names[split]) for split in needed if split in names}
     parts = dict.fromkeys(configuration for configuration, _ in addresses.values())
