@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from light_peft.config import Config
 from light_peft.model import Backbone
+from light_peft.model.head import CLASSIFICATION, ends_in
 from light_peft.peft_modules.virtual import VirtualTokens
 
 FIRST_TOKEN_HEAD = "classifier"
@@ -30,7 +31,7 @@ class PromptTuning(VirtualTokens):
     def model_refusals(self, config: Config, model: PreTrainedModel, backbone: Backbone) -> Iterator[str]:
         """Yield too little room, and heads that would read padding."""
         yield from super().model_refusals(config, model, backbone)
-        if FIRST_TOKEN_HEAD not in backbone.head_modules:
+        if ends_in(model, CLASSIFICATION) and FIRST_TOKEN_HEAD not in backbone.head_modules:
             yield (
                 f"peft.kind=prompt_tuning: the head of '{model.config.model_type}' finds its token by the ids of the "
                 "text, which it does not see behind a prompt; take an encoder, or another kind such as peft=lora"
