@@ -166,11 +166,11 @@ SETTINGS: list[tuple[list[str], str]] = [
     (["task=piqa", "task.submission.format=jsonlines"], r"task\.submission\.format=jsonlines: must be one of .*jsonl"),
     (
         ["task=squad", "task.submission.format=lst", "save.predictions=true"],
-        r"format=lst takes class numbers, task squad predicts texts; for these there are: superglue, squad, csv, jsonl",
+        r"and the answers to task squad are texts; for these there are: superglue, squad, csv, jsonl",
     ),
     (
         ["task=boolq", "task.submission.labels=[a]", "save.predictions=true"],
-        r"task\.submission\.labels=\['a'\]: must be as many as task\.labels=\['False', 'True'\]",
+        r"task\.submission\.labels=\['a'\]: must be one for each of task\.labels=\['False', 'True'\]",
     ),
     (["task=squad", "task.span.stride=45"], r"data\.max_length=48: task\.span\.stride=45 and 3 marks leave 0 tokens"),
     (["task=squad", "data.max_length=8"], r"data\.max_length=8: task\.span\.stride=8 .* lower task\.span\.stride"),

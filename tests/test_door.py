@@ -17,7 +17,7 @@ from light_peft.artifacts import RunRecord
 @pytest.mark.parametrize(
     ("word", "expected"),
     [
-        ("task=rtee", "task=rtee: unknown. Did you mean rte? There are: cola, demo, mnli"),
+        ("task=rtee", "task=rtee: unknown. Did you mean rte or rte_sg? All of them: python -m run --help."),
         ("model=robertabase", "model=robertabase: unknown. Did you mean roberta_base"),
         ("prune=lightpeft", "prune=lightpeft: unknown. Did you mean light_peft?"),
         ("prune=zzz", "prune=zzz: unknown. There are: light_peft, none, reference."),
@@ -48,7 +48,7 @@ def test_a_process_exits_with_2_and_one_message(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "run", "task=rtee"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: task=rtee: unknown. Did you mean rte?")
+    assert done.stderr.startswith("error: task=rtee: unknown. Did you mean rte or rte_sg?")
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
 

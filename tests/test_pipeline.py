@@ -267,10 +267,11 @@ def test_modules_on_lost_sublayers_go_first(tmp_path: Path) -> None:
 def test_the_record_counts_what_was_held_out_to_decide_by(tmp_path: Path) -> None:
     answers = [[], [{"text": "Eiffel", "answer_start": 20}]]
     questions = [{"id": str(n), "question": "Who built it?", "answers": answers[n % 2]} for n in range(24)]
-    paragraph = {"context": "The tower was built Eiffel says.", "qas": questions}
-    (tmp_path / "s.json").write_text(json.dumps({"data": [{"title": "Tower", "paragraphs": [paragraph]}]}))
+    told = [f"The tower was built Eiffel says{mark}" for mark in ".!?"]
+    paragraphs = [{"context": told[n % 3], "qas": questions[n::12]} for n in range(12)]
+    (tmp_path / "s.json").write_text(json.dumps({"data": [{"title": "Tower", "paragraphs": paragraphs}]}))
     files = [f"data.files.{split}={tmp_path}/s.json" for split in ("train", "validation")]
     words = ("task=squad_v2", "prune=none", "data.max_length=48", "task.span.stride=16", "train.max_steps=1")
     record = finish(tmp_path / "run", *words, *files)
-    assert (record["data"]["held_out"], record["data"]["rows"]) == (2, {"train": 22, "validation": 24})
+    assert (record["data"]["held_out"], record["data"]["rows"]) == (8, {"train": 16, "validation": 24})
     assert list(record["calibration"]) == ["null_threshold"]

@@ -85,7 +85,9 @@ def check_submission(task: TaskConfig) -> None:
     """
     kind, held = kind_of_answers(task), TAKES.get(task.submission.format)
     if held is not None and kind not in held:
-        raise ValueError(f"{_form(task)} takes {' or '.join(held)}, and the answers to task {task.name} are {kind}")
+        fitting = ", ".join(form for form in FORMS if kind in TAKES.get(form, (kind,)))
+        problem = f"{_form(task)} takes {' or '.join(held)}, and the answers to task {task.name} are {kind}"
+        raise ValueError(f"{problem}; for these there are: {fitting}")
     names = task.submission.labels
     if names and task.labels and len(names) != len(task.labels):
         raise ValueError(f"task.submission.labels={names}: must be one for each of task.labels={task.labels}")
