@@ -31,7 +31,7 @@ from matrix import composed
 TASKS = Path(__file__).parents[1] / "conf" / "task"
 HEADER = (
     *("task", "source", "formulation", "rows: train, validation, test", "metric", "scored on", "trivial"),
-    *("model", "steps x batch", "plain LoRA", "Light-PEFT", "blocks kept", "seconds"),
+    *("model", "steps x batch x tokens, rate", "plain LoRA", "Light-PEFT", "blocks kept", "seconds"),
 )
 Runs = dict[str, RunRecord]
 """The runs of a task and model by their pruning method."""
@@ -83,7 +83,7 @@ def scores_of(runs: Runs) -> tuple[str, ...]:
         f"{scored[0]:,}",
         f"{100 * trivial(config):.1f}",
         some.model,
-        f"{steps} x {config.train.batch_size}",
+        f"{steps} x {config.train.batch_size} x {config.max_length}, {config.train.learning_rate:g}",
         score(plain),
         score(pruned),
         f"{kept['blocks_after'] / kept['blocks_before']:.0%}" if kept else "-",
