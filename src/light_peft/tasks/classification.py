@@ -11,7 +11,8 @@ from light_peft.data.labels import parse_labels
 from light_peft.data.table import Table
 from light_peft.data.text import map_quietly, strings, tokenize
 from light_peft.model.head import CLASSIFICATION
-from light_peft.tasks.formulation import EXAMPLE, GROUP, IDX, LABEL, LENGTH, Answers, Formulation
+from light_peft.tasks.formulation import EXAMPLE, GROUP, LABEL, LENGTH, Answers, Formulation
+from light_peft.tasks.reading import TEXT, identifiers
 
 
 class Classification(Formulation):
@@ -32,12 +33,11 @@ class Classification(Formulation):
             ValueError: A text is not a string, or a label is not the task's.
         """
         columns: dict[str, list[Any]] = {name: strings(table, name) for name in self.task.text}
-        features: dict[str, Any] = {name: datasets.Value("string") for name in columns}
+        features: dict[str, Any] = dict.fromkeys(columns, TEXT)
         if labelled:
             columns[LABEL], features[LABEL] = parse_labels(table, self.task), self.label_type()
-        for name, column in ((IDX, self.task.idx), (GROUP, self.task.group)):
-            if column:
-                columns[name], features[name] = list(map(str, table.columns[column])), datasets.Value("string")
+        known = identifiers(table, self.task)
+        columns, features = columns | known, features | dict.fromkeys(known, TEXT)
         return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
 
     def label_type(self) -> Any:
