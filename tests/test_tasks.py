@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -119,12 +120,23 @@ def test_a_task_from_its_files_to_its_predictions(tmp_path: Path, task: str, mod
     assert_answered(folder, mini)
     assert splits_of(record, other, tmp_path).digests == record.data["digests"]
     written = predicted(folder)
-    outcome = command(tmp_path, "evaluate=run", f"data.dir={other}")
+    shutil.rmtree(folder / artifacts.PREDICTIONS)
+    outcome = command(tmp_path, "evaluate=run", f"data.dir={other}", "save.predictions=true")
     assert outcome.code == 0, outcome.output
     figures = printed(outcome)
     assert set(figures) == set(record.metrics)
     assert all(now == then for now, then in figures.values()), figures
     assert predicted(folder) == written
+
+
+def test_scoring_a_part_again_leaves_the_predictions_of_the_run_alone(tmp_path: Path) -> None:
+    root = MINIS["cb"].write_official(tmp_path / "official")
+    outcome = command(tmp_path, *WORDS, "task=cb", "model=tiny_bert", f"data.dir={root}", "run_dir=run")
+    assert outcome.code == 0, outcome.output
+    written = predicted(tmp_path / "run")
+    outcome = command(tmp_path, "evaluate=run", "data.max_eval_samples=2")
+    assert outcome.code == 0, outcome.output
+    assert predicted(tmp_path / "run") == written != {}
 
 
 def assert_metrics(record: RunRecord, mini: Mini) -> None:

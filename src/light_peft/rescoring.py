@@ -20,7 +20,9 @@ from light_peft.validation import check
 
 
 def rescore(run_dir: str, overrides: dict[str, Any], console: Console | None = None) -> float:
-    """Load a finished run, score it again, and return the score; with `save.predictions` its answers are written.
+    """Load a finished run, score it again, and return the score.
+
+    Its answers are written if `overrides` ask for it with `save.predictions`, whatever the run did.
 
     Args:
         run_dir: Folder of the run.
@@ -32,7 +34,8 @@ def rescore(run_dir: str, overrides: dict[str, Any], console: Console | None = N
     """
     console, folder = console or Console(stderr=True), Path(run_dir)
     record = finished_record(folder)
-    config = config_from_dict(record.config, overrides)
+    unasked = {"save": record.config["save"] | {"predictions": False}}  # those of the run itself are not touched
+    config = config_from_dict(record.config | unasked, overrides)
     check(config, all_kinds(), criterion_names())
     check_asked(config)
     quiet_libraries()
