@@ -31,6 +31,7 @@ CHOICES = {
     "data.padding": ("dynamic", "max_length"),
     "runtime.precision": ("auto", "fp32", "bf16", "fp16"),
     "runtime.device": ("auto", "cpu", "cuda", "mps"),
+    "runtime.sharding": ("none", "fsdp"),
 }
 NUM_TEXTS: dict[str, tuple[int, float, str]] = {
     "classification": (1, 2, "one or two columns"),
@@ -49,13 +50,13 @@ POSITIVE = (
     *("peft.init_r", "peft.delta_t", "peft.miss_mini_r", "peft.virtual_tokens"),
     *("task.max_length", "task.span.max_answer_tokens", "task.span.n_best"),
     *("task.generation.max_new_tokens", "data.max_length", "data.max_train_samples", "data.max_eval_samples"),
-    *("prune.round_to", "runtime.threads"),
+    *("prune.round_to", "runtime.threads", "runtime.processes", "checkpoint.minutes", "checkpoint.steps"),
     *("estimate.check_every", "estimate.patience", "train.distill_temperature"),
 )
 NOT_NEGATIVE = (
     *("estimate.l1_attn", "estimate.l1_ffn", "estimate.mask_lr_factor", "estimate.ffn_mask_lr_factor"),
     *("estimate.warmup", "train.warmup", "train.weight_decay", "train.max_grad_norm", "train.distill", "seed"),
-    *("task.span.stride", "task.span.hold_out"),
+    *("task.span.stride", "task.span.hold_out", "checkpoint.keep"),
 )
 RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     ((*SHARES, "peft.tinit", "peft.tfinal"), lambda value: 0 <= value < 1, "a share must be in [0, 1)"),

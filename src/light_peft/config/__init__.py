@@ -10,7 +10,7 @@ from typing import Any, cast
 from omegaconf import OmegaConf
 
 from light_peft.config.method import EstimateConfig, PeftConfig, PruneConfig
-from light_peft.config.running import DataConfig, DataFiles, RuntimeConfig, SaveConfig, TrainConfig
+from light_peft.config.running import CheckpointConfig, DataConfig, DataFiles, RuntimeConfig, SaveConfig, TrainConfig
 from light_peft.config.task import (
     ChoiceConfig,
     GenerationConfig,
@@ -23,6 +23,7 @@ from light_peft.config.task import (
 )
 
 __all__ = [
+    "CheckpointConfig",
     "ChoiceConfig",
     "Config",
     "DataConfig",
@@ -57,10 +58,13 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     save: SaveConfig = field(default_factory=SaveConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     seed: int = 42
     """Seed of initialisation, data order and dropout."""
     run_dir: str | None = None
     """Folder of this run; null makes a fresh one below outputs/."""
+    resume: bool = False
+    """Go on with the newest unfinished run of this configuration; with `run_dir` its run goes on without this, too."""
     evaluate: str | None = None
     """Folder of a finished run to score again instead of running."""
 

@@ -76,6 +76,23 @@ class RuntimeConfig:
     """auto | cpu | cuda | mps."""
     threads: int | None = None
     """CPU threads of torch; null leaves torch's choice."""
+    processes: int | None = None
+    """Processes on this machine; null is one for each GPU, or one on a CPU. Where a launcher (accelerate, torchrun,
+    Slurm) has started the processes, theirs is the number."""
+    sharding: str = "none"
+    """none | fsdp: each process keeps a part of the frozen weights (FSDP2), for models that fit no single device."""
+
+
+@dataclass
+class CheckpointConfig:
+    """What a run that is killed can go on from."""
+
+    minutes: float = 5.0
+    """Minutes between two checkpoints within a phase."""
+    steps: int | None = None
+    """Optimizer steps between two checkpoints within a phase; null goes by minutes."""
+    keep: int = 2
+    """Checkpoints kept at a time, the newest; 0 writes none. A finished run has none."""
 
 
 @dataclass
