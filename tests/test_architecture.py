@@ -29,7 +29,10 @@ class Layer(NamedTuple):
 
 
 # Lowest first.
-FOUNDATION = ("artifacts", "config.*", "hub", "meter", "runtime", "validation")
+FOUNDATION = (
+    *("artifacts", "checkpoints", "config.*", "hub", "interrupts", "meter", "opening", "runtime", "states"),
+    *("validation",),
+)
 LAYERS = (
     Layer(("light_peft.pruning", "light_peft.pruning.scores", "light_peft.pruning.plan")),
     Layer(tuple(f"light_peft.{name}" for name in FOUNDATION), mutual=True),

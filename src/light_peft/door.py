@@ -1,7 +1,7 @@
 """Between the command line and the package: composition, messages, exit codes.
 
 Exit codes: 0 finished; 2 something was wrong with what was asked for (one message, no traceback);
-1 a defect of ours (with traceback); 130 interrupted.
+1 a defect of ours (with traceback); 130 or 143 interrupted by Ctrl-C or SIGTERM.
 """
 
 import difflib
@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from light_peft.config import Config, config_from_dict
+from light_peft.interrupts import Interrupted
 
 USER_ERRORS = (ValueError, HydraException, OmegaConfBaseException)
 FAILURES: list[str] = []
@@ -137,6 +138,9 @@ def guarded(command: Callable[[], object]) -> int:
         command()
     except USER_ERRORS as error:
         FAILURES.append(say(error))
+    except Interrupted as error:
+        Console(stderr=True).print("; ".join(["interrupted", *getattr(error, "__notes__", [])]), soft_wrap=True)
+        return error.exit_code
     except KeyboardInterrupt:
         Console(stderr=True).print("interrupted")
         return 130

@@ -4,6 +4,7 @@ import ctypes
 import gc
 import logging
 import platform
+import random
 import subprocess
 import warnings
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
@@ -70,6 +72,41 @@ def pick_device(wanted: str) -> str:
         found = [device for device, is_there in there.items() if is_there]
         raise ValueError(f"runtime.device={wanted}: not there; this machine has {', '.join(found)}")
     return wanted
+
+
+def random_states(device: torch.device) -> dict[str, Any]:
+    """Return the states of the generators that `set_seed` seeds, as plain values and tensors."""
+    version, words, gauss = random.getstate()
+    numpy = np.random.get_state(legacy=False)  # noqa: NPY002 the global one is what libraries draw on
+    assert isinstance(numpy, dict), type(numpy)
+    states = {
+        "python": {"version": version, "words": torch.tensor(words), "gauss": gauss},
+        "numpy": {
+            "words": torch.from_numpy(numpy["state"]["key"].astype(np.int64)),
+            "position": int(numpy["state"]["pos"]),
+            "has_gauss": int(numpy["has_gauss"]),
+            "gauss": float(numpy["gauss"]),
+        },
+        "torch": torch.get_rng_state(),
+    }
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        states["mps"] = torch.mps.get_rng_state()
+    return states
+
+
+def restore_random_states(states: dict[str, Any], device: torch.device) -> None:
+    """Make every generator draw what it would have drawn when `states` were taken, on a device of the same type."""
+    python, numpy = states["python"], states["numpy"]
+    random.setstate((python["version"], tuple(python["words"].tolist()), python["gauss"]))
+    words = numpy["words"].numpy().astype(np.uint32)
+    np.random.set_state(("MT19937", words, numpy["position"], numpy["has_gauss"], numpy["gauss"]))  # noqa: NPY002
+    torch.set_rng_state(states["torch"])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)
+    elif device.type == "mps":
+        torch.mps.set_rng_state(states["mps"])
 
 
 def start_logging(log_file: Path, console: Console) -> logging.Handler:
