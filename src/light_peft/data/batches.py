@@ -1,7 +1,7 @@
 """From features, which are encoded examples or parts of them, to batches."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import datasets
@@ -114,30 +114,36 @@ def padding_words(padding: str, max_length: int) -> dict[str, Any]:
     raise ValueError(f"data.padding is {padding!r}, must be one of: {', '.join(PADDINGS)}")
 
 
-def eval_loader(features: datasets.Dataset, collate: Collate, *, batch_size: int, padding: str) -> DataLoader[Batch]:
-    """Return all features in batches, each with its number in the column `ROW`; the last may be smaller.
+def eval_loader(
+    features: datasets.Dataset, collate: Collate, *, batch_size: int, padding: str, share: tuple[int, int] = (0, 1)
+) -> DataLoader[Batch]:
+    """Return the features in batches, each with its number in the column `ROW`; the last may be smaller.
 
     Dynamic padding puts features of similar length together, the longest first, so that hardly any padding
     is computed; the numbers lead back to their order.
+
+    Args:
+        features: What is answered.
+        collate: Makes a batch of features.
+        batch_size: Features per batch.
+        padding: dynamic | max_length.
+        share: Number of this process, and of all. All get equally many features, so that some may get one twice.
     """
-    order: Iterable[int] = range(len(features))
+    order = np.arange(len(features))
     if padding == "dynamic":
-        order = np.argsort(-np.asarray(features[LENGTH][:]), kind="stable").tolist()
+        order = np.argsort(-np.asarray(features[LENGTH][:]), kind="stable")
+    index, count = share
+    own = np.resize(order, math.ceil(len(order) / count) * count)[index::count]  # filled up from the beginning
     numbered = _without_notes(features).add_column(ROW, range(len(features)))
-    return _loader(numbered, collate, batch_size=batch_size, sampler=order)
+    return DataLoader(
+        numbered,
+        batch_size=batch_size,
+        sampler=own.tolist(),
+        collate_fn=collate,
+        num_workers=0,
+        generator=torch.Generator(),  # its own, so that it does not draw on the global random state
+    )
 
 
 def _without_notes(features: datasets.Dataset) -> datasets.Dataset:
     return features.remove_columns([name for name in features.column_names if name.startswith(NOTE)])
-
-
-def _loader(features: Sized, collate: Collate, *, batch_size: int, sampler: Iterable[int]) -> DataLoader[Batch]:
-    """Return the loader; its own generator keeps it from drawing on the global random state."""
-    return DataLoader(
-        features,  # type: ignore[arg-type]
-        batch_size=batch_size,
-        sampler=sampler,
-        collate_fn=collate,
-        num_workers=0,
-        generator=torch.Generator(),
-    )
