@@ -3,6 +3,8 @@ import logging
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 from light_peft import artifacts, opening
 from light_peft.artifacts import RunRecord
 from light_peft.config import CheckpointConfig, Config, ModelConfig, PeftConfig, TaskConfig, TrainConfig
-from light_peft.opening import Opened, open_run
+from light_peft.opening import Opened, new_run_dir, open_run
 
 
 @pytest.fixture(autouse=True)
@@ -269,3 +271,21 @@ def test_a_folder_that_cannot_be_written_into_is_named(monkeypatch: pytest.Monke
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(ValueError, match=r"^run/\.lock: cannot be written \(Read-only file system\)"):
         open_run(config("run"))
+
+
+def test_fifty_runs_at_once_get_fifty_folders() -> None:
+    together = threading.Barrier(50)
+
+    def claim(_: int) -> Path:
+        together.wait()
+        return new_run_dir("tiny")
+
+    with ThreadPoolExecutor(50) as pool:
+        folders = list(pool.map(claim, range(50)))
+    assert len(set(folders)) == 50
+    assert all(folder.is_dir() and not any(folder.iterdir()) for folder in folders)
+    assert all(folder.parts[0] == "outputs" and "tiny" in folder.name for folder in folders)
+
+
+def test_any_name_makes_a_folder() -> None:
+    assert new_run_dir("demo-owner/model-lora").parent.parent == Path("outputs")

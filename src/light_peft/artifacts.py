@@ -1,7 +1,6 @@
 """Every file a run writes: names, record, JSON in and out, checksums; written whole or not at all."""
 
 import hashlib
-import itertools
 import json
 import os
 import re
@@ -10,7 +9,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ RECORD = "result.json"
 PLAN = "plan.json"
 SCORES = "scores.safetensors"
 RECOVERY = "recovery.safetensors"
+TEACHER = "teacher.safetensors"
 ADAPTER = "adapter"
 MODEL = "model"
 TOKENIZER = "tokenizer"
@@ -93,56 +92,6 @@ class RunRecord:
             return cls(**values)
         except TypeError as error:
             raise ValueError(f"{folder / RECORD} is not a run record: {error}") from error
-
-
-def new_run_dir(wanted: str | None, label: str) -> Path:
-    """Make and return the folder of a new run; two runs never get the same one.
-
-    Args:
-        wanted: The folder asked for; None makes a fresh one below outputs/, named by time and label.
-        label: What the run is, for the name.
-
-    Raises:
-        ValueError: If the wanted folder holds something already, or cannot be made.
-    """
-    if wanted is not None:
-        return _claim(Path(wanted))
-    now = datetime.now()
-    parent = Path("outputs") / now.strftime("%Y-%m-%d")
-    name = f"{now.strftime('%H-%M-%S')}-{re.sub(r'[^A-Za-z0-9_.=-]+', '_', label)}"
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        return next(filter(_is_made, (parent / (name + suffix) for suffix in _suffixes())))
-    except OSError as error:
-        raise ValueError(f"{parent}: cannot hold a run folder ({error.strerror}); name one with run_dir=") from error
-
-
-def _suffixes() -> Iterator[str]:
-    yield ""
-    yield from (f"-{attempt}" for attempt in itertools.count(2))
-
-
-def _is_made(folder: Path) -> bool:
-    """Make the folder; whether it was not there before, which the system decides for one of many at once."""
-    try:
-        folder.mkdir()
-    except FileExistsError:
-        return False
-    return True
-
-
-def _claim(folder: Path) -> Path:
-    taken = f"run_dir={folder}: this folder is not empty; name a new one or leave run_dir away"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise ValueError(taken)
-        (folder / LOG).touch(exist_ok=False)
-    except FileExistsError as error:
-        raise ValueError(taken if folder.is_dir() else f"run_dir={folder}: a file of this name is there") from error
-    except OSError as error:
-        raise ValueError(f"run_dir={folder}: cannot be used as a run folder ({error.strerror})") from error
-    return folder
 
 
 @contextmanager

@@ -1,12 +1,15 @@
 """Opening a run's folder: a new one, one to go on in, or one that is finished; never that of another run."""
 
+import itertools
 import json
 import logging
 import os
+import re
 import shutil
 import socket
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,7 +20,6 @@ from light_peft.artifacts import (
     RECORD,
     RunRecord,
     is_leftover,
-    new_run_dir,
     read_json,
     remove_leftovers,
     write_json,
@@ -79,8 +81,25 @@ def open_run(config: Config) -> Opened:
         return _open(Path(config.run_dir), config)
     if config.resume:
         return _resume(config)
-    folder = new_run_dir(None, f"{config.task.name}-{config.model.name}-{config.peft.kind}")
+    folder = new_run_dir(f"{config.task.name}-{config.model.name}-{config.peft.kind}")
     return _begin(folder, config, _locked(folder), None)
+
+
+def new_run_dir(label: str) -> Path:
+    """Make and return a fresh folder below outputs/, named by time and label; two runs never get the same one.
+
+    Raises:
+        ValueError: If it cannot be made.
+    """
+    now = datetime.now()
+    parent = OUTPUTS / now.strftime("%Y-%m-%d")
+    name = f"{now.strftime('%H-%M-%S')}-{re.sub(r'[^A-Za-z0-9_.=-]+', '_', label)}"
+    names = itertools.chain([name], (f"{name}-{attempt}" for attempt in itertools.count(2)))
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        return next(folder for folder in map(parent.joinpath, names) if _is_made(folder))
+    except OSError as error:
+        raise ValueError(f"{parent}: cannot hold a run folder ({error.strerror}); name one with run_dir=") from error
 
 
 def differences(theirs: Settings, ours: Settings) -> list[str]:
@@ -91,6 +110,15 @@ def differences(theirs: Settings, ours: Settings) -> list[str]:
         for key in keys
         if key not in theirs or key not in ours or theirs[key] != ours[key]
     ]
+
+
+def _is_made(folder: Path) -> bool:
+    """Make the folder; whether it was not there before, which the system decides for one of many at once."""
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    return True
 
 
 def _open(folder: Path, config: Config) -> Opened:

@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import logging
+import os
 import platform
 import random
 import subprocess
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import set_seed
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, KwargsHandler, set_seed
 from rich.console import Console
 from rich.logging import RichHandler
 
@@ -42,7 +43,11 @@ def start_runtime(config: RuntimeConfig, seed: int) -> Accelerator:
         torch.set_num_threads(config.threads)
     precision = pick_precision(config.precision, device)
     AcceleratorState._reset_state(reset_partial_state=True)
-    accelerator = Accelerator(mixed_precision=PRECISION[precision], cpu=device == "cpu")
+    # Not every trained parameter takes part in every loss: that of a head's other task, say.
+    handlers: list[KwargsHandler] = [DistributedDataParallelKwargs(find_unused_parameters=True)]
+    if device == "cuda" and "LOCAL_RANK" in os.environ:  # what is agreed on the host shall not wait for the device
+        handlers.append(InitProcessGroupKwargs(backend="cuda:nccl,cpu:gloo"))
+    accelerator = Accelerator(mixed_precision=PRECISION[precision], cpu=device == "cpu", kwargs_handlers=handlers)
     set_seed(seed)
     return accelerator
 
@@ -109,12 +114,12 @@ def restore_random_states(states: dict[str, Any], device: torch.device) -> None:
         torch.mps.set_rng_state(states["mps"])
 
 
-def start_logging(log_file: Path, console: Console) -> logging.Handler:
-    """Send the package's log to the terminal and to `log_file`; return the file's handler, to be closed."""
+def start_logging(log_file: Path | None, console: Console) -> logging.Handler:
+    """Send the package's log to the terminal and to `log_file`, if any; return the file's handler, to be closed."""
     quiet_libraries()
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
-    to_file = logging.FileHandler(log_file, encoding="utf-8")
+    to_file = logging.FileHandler(log_file, encoding="utf-8") if log_file is not None else logging.NullHandler()
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     to_terminal = RichHandler(
         console=console, show_path=False, show_level=False, log_time_format="[%X]", level=logging.INFO
@@ -132,6 +137,7 @@ def quiet_libraries() -> None:
     transformers.logging.disable_progress_bar()
     datasets.disable_progress_bars()
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+    warnings.filterwarnings("ignore", message=".*find_unused_parameters=True was specified.*")
 
 
 def hardware() -> dict[str, str | int]:
