@@ -236,6 +236,13 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise ValueError(f"{path} is damaged: {error}") from error
 
 
+def remove_saved(folder: Path) -> None:
+    """Remove what a run that was killed while it saved has saved of its model."""
+    (folder / CHECKSUMS).unlink(missing_ok=True)
+    for name in (ADAPTER, MODEL, TOKENIZER):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
 def write_checksums(folder: Path) -> None:
     """Write the sha256 of every file that a run has saved for loading."""
     single = [name for name in (PLAN, SCORES, RECOVERY) if (folder / name).exists()]

@@ -19,6 +19,7 @@ from light_peft.checkpoints import Checkpoint, Checkpoints, State
 from light_peft.config import CheckpointConfig
 from light_peft.interrupts import Interrupted, Interrupts
 from light_peft.meter import Meter
+from light_peft.processes import on_main
 from light_peft.runtime import random_states, restore_random_states
 from light_peft.training.loop import Keeper, Phase
 
@@ -125,10 +126,6 @@ class RunKeeper:
         if changed := [name for name, digest in digests.items() if before.get(name) != digest]:
             raise ValueError(f"{', '.join(changed)}: the data are not those that this run began with; begin it anew")
 
-    def clear(self) -> None:
-        """Remove all checkpoints: the run is finished."""
-        self._checkpoints.clear()
-
     def _take_up(self, found: Checkpoint) -> None:
         for name, digest in found.shared["files"].items():
             path = self.folder / name
@@ -137,6 +134,7 @@ class RunKeeper:
         for name, value in found.shared["record"].items():
             setattr(self.record, name, value)
         self.record.resumed.append({"stage": found.stage, "step": found.step})
+        on_main(self.accelerator, lambda: self.record.write(self.folder))  # a kill shall not forget it
         self.meter.restore(found.own["meter"])
         logger.info("goes on behind step %d of %s", found.step, found.stage)
 

@@ -161,6 +161,7 @@ def save_run(
 
     The checksums of all of it come last. `model` is used up: PEFT is taken off it.
     """
+    artifacts.remove_saved(folder)
     kind = peft_kind(config.peft.kind)
     kind.save(model, folder / artifacts.ADAPTER, config.model.path or config.model.name)
     base, _ = kind.take_off(model)

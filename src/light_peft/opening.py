@@ -60,6 +60,19 @@ class Opened:
     is_finished: bool
     _lock: Lock | None = None
 
+    def end(self) -> None:
+        """Write the record as it stands, and let others have the folder; a finished run has no checkpoints from now on.
+
+        Raises:
+            NotWrittenError: If the record cannot be written; the folder then holds that of a run that goes on.
+        """
+        try:
+            self.record.write(self.folder)
+            if self.record.status == "finished":
+                shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
+        finally:
+            self.close()
+
     def close(self) -> None:
         """Let others have the folder."""
         if self._lock is not None:

@@ -76,12 +76,12 @@ def run(config: Config, console: Console | None = None) -> tuple[RunRecord, Path
     except BaseException as error:
         record.status = "interrupted" if isinstance(error, Interrupted) else "failed"
         record.error = f"{type(error).__name__}: {error}"
+        error.add_note(f"the same command with run_dir={folder} goes on")
         logger.debug("the run ended early", exc_info=error)
         raise
     finally:
         if opened:
-            record.write(folder)
-            opened[0].close()
+            opened[0].end()
         logger.removeHandler(log)
         log.close()
     return record, folder
@@ -281,10 +281,9 @@ class Run:
         self.keeper.keep("evaluate", self.phases.training_steps(len(self.train_set)), self.model, None, self.parts)
 
     def save(self) -> None:
-        """Write adapter, tokenizer and, if asked for, the cut foundation model; checkpoints go."""
+        """Write adapter, tokenizer and, if asked for, the cut foundation model."""
         tokenizer = self.tokenizer
         self.record.base |= on_main(self.accelerator, lambda: save_run(self.folder, self.config, self.model, tokenizer))
-        self.keeper.clear()
         self.meter.add_up(gather_object([self.meter.state()]))
 
     def _run_phase(self, phase: Phase, observers: list[Observer], parts: Mapping[str, Stateful]) -> None:
