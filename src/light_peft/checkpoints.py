@@ -71,6 +71,7 @@ class Checkpoints:
         if self._accelerator.is_main_process:
             shutil.rmtree(self.folder / TEMPORARY, ignore_errors=True)
             if is_written:
+                logger.debug("checkpoint behind step %d of %s", checkpoint.step, checkpoint.stage)
                 self._remove_old()
         return is_written
 

@@ -282,6 +282,7 @@ class Run:
 
     def save(self) -> None:
         """Write adapter, tokenizer and, if asked for, the cut foundation model."""
+        logger.debug("save begins")
         tokenizer = self.tokenizer
         self.record.base |= on_main(self.accelerator, lambda: save_run(self.folder, self.config, self.model, tokenizer))
         self.meter.add_up(gather_object([self.meter.state()]))
