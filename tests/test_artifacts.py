@@ -1,6 +1,4 @@
 import json
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
 
@@ -8,7 +6,7 @@ import pytest
 import torch
 
 from light_peft import artifacts
-from light_peft.artifacts import RunRecord, new_run_dir, tensors_sha256, whole_file, whole_folder
+from light_peft.artifacts import RunRecord, tensors_sha256, whole_file, whole_folder
 
 CONTRACT = """
 status error task model peft seed config versions git primary_metric score best_score metrics parameters plan phases
@@ -20,40 +18,6 @@ totals
 @pytest.fixture(autouse=True)
 def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-
-
-def test_fifty_runs_at_once_get_fifty_folders() -> None:
-    together = threading.Barrier(50)
-
-    def claim(_: int) -> Path:
-        together.wait()
-        return new_run_dir(None, "tiny")
-
-    with ThreadPoolExecutor(50) as pool:
-        folders = list(pool.map(claim, range(50)))
-    assert len(set(folders)) == 50
-    assert all(folder.is_dir() and not any(folder.iterdir()) for folder in folders)
-    assert all(folder.parts[0] == "outputs" and "tiny" in folder.name for folder in folders)
-
-
-def test_a_wanted_folder_is_made_with_its_parents(tmp_path: Path) -> None:
-    wanted = tmp_path / "a" / "b"
-    assert new_run_dir(str(wanted), "tiny") == wanted
-    assert wanted.is_dir()
-
-
-def test_a_wanted_folder_must_be_empty(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match=r"^run_dir=.*: this folder is not empty; name a new one"):
-        new_run_dir(str(tmp_path), "tiny")
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
-
-
-def test_a_file_is_no_run_folder(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_text("")
-    with pytest.raises(ValueError, match=r"^run_dir=.*file: a file of this name is there"):
-        new_run_dir(str(path), "tiny")
 
 
 def test_a_file_appears_whole(tmp_path: Path) -> None:
@@ -205,13 +169,3 @@ def test_something_else_is_no_record(tmp_path: Path) -> None:
     artifacts.write_json(tmp_path / "result.json", {"accuracy": 1})
     with pytest.raises(ValueError, match=r"result\.json is not a run record: .*accuracy"):
         RunRecord.read(tmp_path)
-
-
-def test_a_wanted_folder_is_given_once(tmp_path: Path) -> None:
-    new_run_dir(str(tmp_path / "wanted"), "tiny")
-    with pytest.raises(ValueError, match="not empty"):
-        new_run_dir(str(tmp_path / "wanted"), "tiny")
-
-
-def test_any_name_makes_a_folder() -> None:
-    assert new_run_dir(None, "demo-owner/model-lora").parent.parent == Path("outputs")

@@ -204,7 +204,8 @@ def guarded(command: Callable[[], object]) -> int:
         say(error)
         return 2
     except (Interrupted, KeyboardInterrupt) as interrupted:
-        Console(stderr=True, quiet=not launchers.speaks()).print("interrupted")
+        console = Console(stderr=True, quiet=not launchers.speaks())
+        console.print("; ".join(["interrupted", *getattr(interrupted, "__notes__", [])]), soft_wrap=True)
         return interrupted.exit_code if isinstance(interrupted, Interrupted) else 130
     return max(FAILURES, default=0)
 

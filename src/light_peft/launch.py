@@ -72,7 +72,7 @@ def run_in_processes(config: Config, count: int) -> tuple[RunRecord, Path]:
         if (failed := workers.first_failure()) is not None:
             _give_up(workers, failed, folder)
         if (signum := workers.stopped_by()) is not None:
-            raise Interrupted(signum)
+            raise _with_note(Interrupted(signum), folder)
     return RunRecord.read(folder), folder
 
 
