@@ -92,13 +92,21 @@ class Attempt:
             family[victim].send_signal(signal.SIGKILL)
         except psutil.NoSuchProcess:
             return False
-        left = psutil.wait_procs([family["parent"], *others], timeout=GRACE)[1]
+        left = self._still_there(others)
         for process in left:
             process.kill()
         self.process.wait()
         if left:
             raise TimeoutError(f"{len(left)} processes were still there {GRACE:.0f} s behind the kill of {victim}")
         return self.process.returncode != 0  # else it was done already
+
+    def _still_there(self, others: Sequence[psutil.Process]) -> list[psutil.Process]:
+        """Wait for the end of all and return those that do not end."""
+        try:
+            self.process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            return [psutil.Process(self.process.pid), *others]
+        return psutil.wait_procs(others, timeout=GRACE)[1]
 
     def _check_time(self) -> None:
         if time.monotonic() - self.began > PATIENCE:

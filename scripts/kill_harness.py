@@ -173,7 +173,7 @@ def show(name: str, outcome: Outcome) -> None:
     for kill in outcome.kills:
         what = f"{name}  aimed at {kill.aimed:9} hit {kill.hit:9} {kill.victim:7} at {kill.second:6.2f} s"
         print(f"{what}  went on from {kill.resumed:14} {'; '.join(kill.problems) or 'ok'}")
-    print(f"{name}  {'equal' if not outcome.problems else outcome.problems}", flush=True)
+    print("\n    ".join([f"{name}  {'' if outcome.problems else 'equal'}", *outcome.problems[:10]]), flush=True)
 
 
 def main() -> None:

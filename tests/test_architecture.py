@@ -30,8 +30,8 @@ class Layer(NamedTuple):
 
 # Lowest first.
 FOUNDATION = (
-    *("artifacts", "checkpoints", "config.*", "hub", "interrupts", "launch", "meter", "opening", "processes"),
-    *("runtime", "states", "validation"),
+    *("artifacts", "checkpoints", "config.*", "hub", "interrupts", "launchers", "meter", "opening", "processes"),
+    *("runtime", "states", "supervisor", "validation"),
 )
 LAYERS = (
     Layer(("light_peft.pruning", "light_peft.pruning.scores", "light_peft.pruning.plan")),
@@ -46,8 +46,8 @@ LAYERS = (
     Layer(("light_peft.keeping",)),
     Layer(
         (
-            *("light_peft.loading", "light_peft.phases", "light_peft.pipeline", "light_peft.rescoring"),
-            *("light_peft.report.*", "light_peft.worker"),
+            *("light_peft.launch", "light_peft.loading", "light_peft.phases", "light_peft.pipeline"),
+            *("light_peft.report.*", "light_peft.rescoring", "light_peft.worker"),
         ),
         mutual=True,
     ),

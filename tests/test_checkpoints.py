@@ -164,14 +164,6 @@ def test_kept_none_writes_none(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_finished_run_has_none(tmp_path: Path) -> None:
-    store = make(tmp_path)
-    store.write(at(1))
-    store.clear()
-    store.clear()
-    assert list(tmp_path.iterdir()) == []
-
-
 def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 16

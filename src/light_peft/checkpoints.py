@@ -94,11 +94,6 @@ class Checkpoints:
         own = read_state(folder, OWN.format(self._accelerator.process_index))
         return Checkpoint(stage, step, read_state(folder, SHARED), own)
 
-    def clear(self) -> None:
-        """Remove all checkpoints."""
-        if self._accelerator.is_main_process:
-            shutil.rmtree(self.folder, ignore_errors=True)
-
     def _make_room(self) -> None:
         if self._accelerator.is_main_process:
             shutil.rmtree(self.folder / TEMPORARY, ignore_errors=True)

@@ -1,7 +1,8 @@
 """Between the command line and the package: composition, messages, exit codes.
 
 Exit codes: 0 finished; 2 something was wrong with what was asked for (one message, no traceback);
-1 a defect of ours (with traceback); 130 or 143 interrupted by Ctrl-C or SIGTERM.
+1 a defect of ours (with traceback), or a process of the run died; 130 and 143 interrupted by Ctrl-C or SIGTERM.
+A sweep ends with the code of its first job that failed, once all have ended.
 """
 
 import difflib
@@ -23,12 +24,16 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.markup import escape
 
+from light_peft import launchers
 from light_peft.config import Config, config_from_dict
 from light_peft.interrupts import Interrupted
+from light_peft.supervisor import WorkerDied
 
 USER_ERRORS = (ValueError, HydraException, OmegaConfBaseException)
-FAILURES: list[str] = []
-"""What went wrong in the jobs of this process."""
+FAILURES: list[int] = []
+"""Exit codes of what went wrong in this process, and has been said."""
+FAILED_JOBS = "failed"
+"""Folder of a sweep that has a file for each job that failed: its message and its words."""
 
 MODEL = "model="
 UNKNOWN_KEY = re.compile(r"Could not override '([^']+)'")
@@ -85,27 +90,66 @@ def _choice_of(value: str, names: dict[str, str]) -> str:
     return names[value]
 
 
+class JobFailed(Exception):  # noqa: N818 (what happened, like Interrupted)
+    """A job of a sweep has failed and has said why; its launcher takes this to the process of the sweep."""
+
+    def __init__(self, code: int, sweep_dir: str) -> None:
+        """Note the exit code and the folder of the sweep."""
+        super().__init__(code, sweep_dir)
+        self.code, self.sweep_dir = code, sweep_dir
+
+
 def run_composed(composed: DictConfig) -> float | None:
     """Run, or score again, what was composed; return the score, or None where something was wrong.
 
-    What was wrong has been said and is kept in `FAILURES`, so that the other jobs of a sweep go on.
+    What was wrong has been said and is kept in `FAILURES`.
+
+    Raises:
+        JobFailed: If something was wrong in a job of a sweep; the other jobs go on, in whatever process they are.
     """
+    launchers.join_slurm_step()
     try:
         return _run(typed(composed))
-    except USER_ERRORS as error:
-        FAILURES.append(say(error))
+    except (*USER_ERRORS, WorkerDied) as error:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise _failed_job(error) from None
+        FAILURES.append(code_of(error))
+        say(error)
         return None
 
 
+def code_of(error: Exception) -> int:
+    """Return the exit code: a process that died is not the user's mistake."""
+    return 1 if isinstance(error, WorkerDied) else 2
+
+
+def _failed_job(error: Exception) -> JobFailed:
+    """Say what was wrong in this job of a sweep, and leave it in the sweep's folder."""
+    hydra = HydraConfig.get()
+    message = f"{explain(error)}\n(job {hydra.job.num} of the sweep: {' '.join(hydra.overrides.task)})"
+    _print_error(message)
+    if launchers.rank() == 0:
+        place = Path(hydra.sweep.dir) / FAILED_JOBS
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{hydra.job.num}.txt").write_text(message + "\n", encoding="utf-8")
+    return JobFailed(code_of(error), hydra.sweep.dir)
+
+
 def _run(config: Config) -> float | None:
+    from light_peft.launch import num_processes, run_in_processes
     from light_peft.pipeline import run
     from light_peft.report.table import show_record
     from light_peft.rescoring import rescore
 
-    console = Console()
+    console = Console(quiet=launchers.rank() != 0)
     if config.evaluate is not None:
+        if (size := launchers.group_size()) > 1:
+            raise ValueError(f"evaluate={config.evaluate}: one process does it, not {size}; leave the launcher away")
         return rescore(config.evaluate, value_overrides(), console)
-    record, folder = run(config, console)
+    if launchers.wants_cpu() and config.runtime.device == "auto":
+        config.runtime.device = "cpu"
+    count = num_processes(config)
+    record, folder = run_in_processes(config, count) if count > 1 else run(config, console)
     show_record(console, record, folder)
     return record.score
 
@@ -132,26 +176,51 @@ def value_overrides() -> dict[str, Any]:
     return OmegaConf.to_container(OmegaConf.from_dotlist(words))  # type: ignore[return-value]
 
 
+def check_words(words: list[str]) -> None:
+    """Look at what only the whole command line shows.
+
+    Raises:
+        ValueError: If it asks for a sweep in each process of a group, where every job would wait for the others'.
+    """
+    launchers.join_slurm_step()
+    is_sweep = any(word in ("-m", "--multirun") or word.endswith("hydra.mode=MULTIRUN") for word in words)
+    if is_sweep and (size := launchers.group_size()) > 1:
+        raise ValueError(
+            f"-m: a sweep within the {size} processes of a launcher; leave the launcher away and say "
+            f"runtime.processes={size}, which starts that many for each job"
+        )
+
+
 def guarded(command: Callable[[], object]) -> int:
     """Call `command` and return the exit code."""
     try:
         command()
+    except JobFailed as failed:
+        jobs = sorted((Path(failed.sweep_dir) / FAILED_JOBS).glob("*.txt"), key=lambda path: int(path.stem))
+        numbers = ", ".join(path.stem for path in jobs)
+        Console(stderr=True).print(f"failed jobs of the sweep: {numbers} (why: {jobs[0].parent})", soft_wrap=True)
+        return failed.code
     except USER_ERRORS as error:
-        FAILURES.append(say(error))
-    except Interrupted as error:
-        Console(stderr=True).print("; ".join(["interrupted", *getattr(error, "__notes__", [])]), soft_wrap=True)
-        return error.exit_code
-    except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted")
-        return 130
-    return 2 if FAILURES else 0
+        say(error)
+        return 2
+    except (Interrupted, KeyboardInterrupt) as interrupted:
+        console = Console(stderr=True, quiet=not launchers.speaks())
+        console.print("; ".join(["interrupted", *getattr(interrupted, "__notes__", [])]), soft_wrap=True)
+        return interrupted.exit_code if isinstance(interrupted, Interrupted) else 130
+    return max(FAILURES, default=0)
 
 
 def say(error: Exception) -> str:
-    """Print what went wrong as one message on stderr, and return it."""
+    """Print what went wrong as one message on stderr, and return it; in a group one process of each machine does."""
     message = explain(error)
-    Console(stderr=True).print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
+    _print_error(message)
     return message
+
+
+def _print_error(message: str) -> None:
+    console, rank = Console(stderr=True, quiet=not launchers.speaks()), launchers.rank()
+    where = f" (process {rank + 1} of {launchers.group_size()})" if rank else ""
+    console.print(f"[bold red]error{where}:[/] {escape(message)}", highlight=False, soft_wrap=True)
 
 
 def explain(error: Exception) -> str:

@@ -1,7 +1,7 @@
 """The method as one page of verbs, in the paper's order."""
 
 import logging
-from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import datasets
@@ -39,7 +39,7 @@ from light_peft.runtime import git_state, hardware, return_free_memory, start_lo
 from light_peft.tasks.registry import formulation_of
 from light_peft.tasks.splits import load_splits
 from light_peft.training.distill import TEACHER, DistilledLoss
-from light_peft.training.loop import Every, Observer, Phase
+from light_peft.training.loop import Every, Observer
 from light_peft.training.optim import trainable_groups
 from light_peft.validation import check
 
@@ -112,9 +112,7 @@ class Run:
         self.train_set: datasets.Dataset
         self.keeper = RunKeeper(folder, config.checkpoint, accelerator, record, self.meter)
         self.phases = Phases(config, self.keeper, interrupts, console)
-        record.versions, record.git = versions(), git_state()
-        record.hardware = hardware() | {"precision": accelerator.mixed_precision.replace("no", "fp32")}
-        record.hardware |= {"processes": accelerator.num_processes, "sharding": config.runtime.sharding}
+        record.versions, record.git, record.hardware = versions(), git_state(), hardware(accelerator)
 
     def execute(self) -> None:
         """Go through all phases and fill the record; a stage whose output is there is not done again."""
@@ -159,13 +157,11 @@ class Run:
             ranks = {path: view.rank for path, view in self.kind.views(self.model).items()}
             self.everything = keep_all(heads, neurons, ranks)
             check_feasible(self.rule, self.everything)
-            if config.prune.method != "none":
-                check_prunable(config.prune, self.kind.views(self.model), self.backbone)
+            check_prunable(config.prune, self.kind.views(self.model), self.backbone)
         self.record.data = splits.summary()
         self.record.base = {"source": foundation.source, "head": foundation.head}
         self._count_parameters("before", blocks)
-        rows = self.record.data["rows"]
-        logger.info(f"{config.task.name} {rows} on {config.model.name} from {foundation.source}")
+        logger.info(f"{config.task.name} {self.record.data['rows']} on {config.model.name} from {foundation.source}")
 
     def estimate(self) -> Scores:
         """Train PEFT, head and masks together; return the importance of everything that may be cut."""
@@ -178,16 +174,16 @@ class Run:
         with self.meter.phase("estimate"), masked(bare, self.backbone.sites, criterion.mask_use) as masks:
             phase = self.phases.make("estimate", groups + mask_groups(masks, rate, config), steps, self.examiner)
             phase.penalty = mask_penalty(masks, config)
-            subject = Subject(
-                bare, self.backbone, self.kind.views(self.model), masks, self.config.prune, self.config.seed, self._sums
-            )
+            views, sums = self.kind.views(self.model), partial(sum_over, self.accelerator)
+            subject = Subject(bare, self.backbone, views, masks, self.config.prune, self.config.seed, sums)
             recorder = ImportanceRecorder(subject, criterion(subject), config, steps, lambda: not phase.stands_in)
             settlement = Settlement(recorder, self._plan_of, config)
             phase.is_done = lambda: settlement.is_settled
             moments = ConsumerMoments(subject, second=self.config.prune.refit, counts=lambda: recorder.is_active)
+            parts: dict[str, Stateful] = {"recorder": recorder, "settlement": settlement, "moments": moments}
             with recorder.watching(self.model), moments.watching(self.model, recovery.needs_moments(self.config.prune)):
-                parts: dict[str, Stateful] = {"recorder": recorder, "settlement": settlement, "moments": moments}
-                self._run_phase(phase, [recorder, settlement], parts)
+                watching: list[Observer] = [recorder, settlement]
+                self.model = self.phases.run(phase, self.model, self.train_set, self.examiner, watching, parts)
             self.moments = moments.total()
             self.record.history += settlement.history
             return recorder.scores()
@@ -256,15 +252,15 @@ class Run:
             if TEACHER in self.train_set.column_names:
                 phase.loss = DistilledLoss(config.distill, config.distill_temperature)
             observers: list[Observer] = [*of_kind, Every(self.phases.steps_per_epoch(rows), steps, self.evaluate)]
-            self._run_phase(phase, observers, self.parts)
+            self.model = self.phases.run(phase, self.model, self.train_set, self.examiner, observers, self.parts)
 
     def evaluate(self, after_step: int | None = None) -> None:
         """Score the model as it stands and note it as the result so far."""
         record = self.record
         with self.meter.phase("evaluate") as cost:
             metrics = self.examiner.examine(self.model, cost)
-        record.metrics, record.primary_metric = metrics, self.examiner.primary_name()
-        record.calibration = self.examiner.settings
+        record.metrics, record.calibration = metrics, self.examiner.settings
+        record.primary_metric = self.examiner.primary_name()
         record.score = metrics[record.primary_metric]
         record.best_score = max(record.score, -1.0 if record.best_score is None else record.best_score)
         step = after_step or self.phases.training_steps(len(self.train_set))
@@ -283,12 +279,9 @@ class Run:
     def save(self) -> None:
         """Write adapter, tokenizer and, if asked for, the cut foundation model."""
         logger.debug("save begins")
-        tokenizer = self.tokenizer
-        self.record.base |= on_main(self.accelerator, lambda: save_run(self.folder, self.config, self.model, tokenizer))
+        save = partial(save_run, self.folder, self.config, self.model, self.tokenizer)
+        self.record.base |= on_main(self.accelerator, save)
         self.meter.add_up(gather_object([self.meter.state()]))
-
-    def _run_phase(self, phase: Phase, observers: list[Observer], parts: Mapping[str, Stateful]) -> None:
-        self.model = self.phases.run(phase, self.model, self.train_set, self.examiner, observers, parts)
 
     def _replaced(self, way: recovery.Recovery, model: PreTrainedModel) -> dict[str, torch.Tensor]:
         """Return the weights that make up for what is cut, a file from here on if there are any."""
@@ -302,9 +295,6 @@ class Run:
 
     def _plan_of(self, scores: Scores) -> PruningPlan:
         return plan_of(scores, self.rule, self.backbone)
-
-    def _sums(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return sum_over(self.accelerator, *tensors)
 
     def _count_parameters(self, when: str, blocks: int) -> None:
         total, trainable = count_parameters(self.model, self.backbone.head_modules)

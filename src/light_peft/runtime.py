@@ -140,14 +140,16 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", message=".*find_unused_parameters=True was specified.*")
 
 
-def hardware() -> dict[str, str | int]:
-    """Return what the figures of a run depend on: processor, cores, threads, accelerator."""
+def hardware(accelerator: Accelerator) -> dict[str, str | int]:
+    """Return what the figures of a run depend on: processor, threads, GPU, precision, processes."""
     return {
         "platform": platform.platform(),
         "machine": platform.machine(),
         "processor": processor_name(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
+        "precision": accelerator.mixed_precision.replace("no", "fp32"),
+        "processes": accelerator.num_processes,
     }
 
 
