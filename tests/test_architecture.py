@@ -29,7 +29,10 @@ class Layer(NamedTuple):
 
 
 # Lowest first.
-FOUNDATION = ("artifacts", "config.*", "hub", "meter", "runtime", "validation")
+FOUNDATION = (
+    *("artifacts", "checkpoints", "config.*", "hub", "interrupts", "launch", "meter", "opening", "processes"),
+    *("runtime", "states", "validation"),
+)
 LAYERS = (
     Layer(("light_peft.pruning", "light_peft.pruning.scores", "light_peft.pruning.plan")),
     Layer(tuple(f"light_peft.{name}" for name in FOUNDATION), mutual=True),
@@ -39,8 +42,15 @@ LAYERS = (
     Layer(("light_peft.pruning.averages", "light_peft.pruning.criteria.*")),
     Layer(("light_peft.pruning.moments", "light_peft.pruning.recovery"), mutual=True),
     Layer(("light_peft.training.*", "light_peft.evaluation.*")),
-    Layer(("light_peft.pruning.estimate", "light_peft.pruning.settle"), mutual=True),
-    Layer(("light_peft.loading", "light_peft.pipeline", "light_peft.rescoring", "light_peft.report.*"), mutual=True),
+    Layer(("light_peft.pruning.decision", "light_peft.pruning.estimate", "light_peft.pruning.settle"), mutual=True),
+    Layer(("light_peft.keeping",)),
+    Layer(
+        (
+            *("light_peft.loading", "light_peft.phases", "light_peft.pipeline", "light_peft.rescoring"),
+            *("light_peft.report.*", "light_peft.worker"),
+        ),
+        mutual=True,
+    ),
     Layer(("light_peft",)),
     Layer(("light_peft.door.*",)),
     Layer(("run",)),

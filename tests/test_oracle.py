@@ -29,7 +29,7 @@ from light_peft.pruning.masks import MaskSet, masked
 from light_peft.pruning.plan import PruneRule, PruningPlan, make_plan
 from light_peft.pruning.scores import Scores, mask_importance
 from light_peft.pruning.surgery import cut_backbone, plan_cuts
-from light_peft.training.loop import Phase, run_phase
+from light_peft.training.loop import Phase, PhaseRun
 from light_peft.training.optim import ParameterGroup, build_optimizer, build_scheduler, trainable_groups
 
 NAME = "h12_lora"
@@ -279,7 +279,7 @@ def test_three_steps_of_estimation_through_the_loop(oracle: Oracle, config: Conf
         scheduler = build_scheduler(optimizer, kind=estimate.scheduler, warmup=estimate.warmup, steps=3)
         penalty = lambda: estimate.l1_attn * masks.l1("attn") + estimate.l1_ffn * masks.l1("ffn")  # noqa: E731
         phase = Phase("estimate", 3, optimizer, scheduler, max_grad_norm=1.0, penalty=penalty)
-        run_phase(phase, model, [oracle.batch(i) for i in range(5)], Accelerator(cpu=True), cost=PhaseCost())
+        PhaseRun(phase, model, [oracle.batch(i) for i in range(5)], Accelerator(cpu=True), cost=PhaseCost()).run()
         expected = oracle.below("traj3_params")
         for site, mask in masks.masks.items():
             block = PREFIX + backbone.blocks[site.layer]

@@ -143,6 +143,14 @@ def read_scores(folder: Path) -> Scores:
     return Scores.from_tensors(artifacts.read_tensors(folder / artifacts.SCORES))
 
 
+def write_decision(folder: Path, plan: PruningPlan, scores: Scores | None) -> PruningPlan:
+    """Write the plan of a run, and the scores that it follows from if there are any; return the plan."""
+    if scores is not None:
+        artifacts.write_tensors(folder / artifacts.SCORES, scores.tensors())
+    artifacts.write_json(folder / artifacts.PLAN, plan.to_json())
+    return plan
+
+
 def save_run(
     folder: Path,
     config: Config,

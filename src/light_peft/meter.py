@@ -1,7 +1,7 @@
 """What each phase of a run costs: seconds, steps, examples, tokens, FLOPs, peak memory."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -81,6 +81,27 @@ class Meter:
             self._active.pop()
             settle_flops(cost)
 
+    def settle(self) -> None:
+        """Charge the active phase with what it has cost up to now."""
+        self._charge()
+
+    def state(self) -> dict[str, Any]:
+        """Return the costs so far."""
+        return {name: asdict(cost) for name, cost in self.phases.items()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Have charged what `state` says."""
+        self.phases = {name: PhaseCost(**cost) for name, cost in state.items()}
+
+    def add_up(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Make this the costs of all processes: examples, tokens and FLOPs add up, of peaks the highest counts."""
+        for name, cost in self.phases.items():
+            own = [state[name] for state in states]
+            cost.peak_memory_bytes = max(one["peak_memory_bytes"] for one in own)
+            for figure in ("examples", "tokens", "flops"):
+                if getattr(cost, figure) is not None:
+                    setattr(cost, figure, sum(one[figure] for one in own))
+
     def _charge(self) -> None:
         """Add the time and the peak since the last call to the active phase, and start both anew."""
         if self._device.type == "cuda":
@@ -91,6 +112,10 @@ class Meter:
             cost.seconds += now - self._since
             cost.peak_memory_bytes = max(cost.peak_memory_bytes, peak)
         self._since = now
+
+    def to_json(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Return the figures of these phases; one that was never entered has cost nothing."""
+        return {name: self.phases.get(name, PhaseCost()).to_json() for name in names}
 
     def totals(self) -> dict[str, float | int]:
         """Return the seconds of all phases together and the highest peak."""

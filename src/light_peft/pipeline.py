@@ -1,40 +1,46 @@
 """The method as one page of verbs, in the paper's order."""
 
 import logging
-import math
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 
 import datasets
-from accelerate.utils import set_seed
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
 from rich.console import Console
+from transformers import PreTrainedModel
 
 from light_peft import artifacts
 from light_peft.artifacts import RunRecord
 from light_peft.config import Config
-from light_peft.data.batches import padding_words, train_loader
 from light_peft.evaluation.examiner import Examiner, check_asked
-from light_peft.loading import save_run
-from light_peft.meter import Meter, PhaseCost, part
+from light_peft.interrupts import Interrupted, Interrupts
+from light_peft.keeping import RunKeeper, Stateful
+from light_peft.loading import read_plan, read_scores, save_run, write_decision
+from light_peft.meter import Meter, part
 from light_peft.model import check_length, count_block_parameters, count_parameters, describe
 from light_peft.model.load import load_foundation
+from light_peft.opening import Opened, open_run
 from light_peft.peft_modules import all_kinds, check_model, peft_kind
+from light_peft.phases import Phases
+from light_peft.processes import on_main, sum_over
 from light_peft.pruning import recovery
 from light_peft.pruning.criteria import Subject, criterion_names, criterion_of
+from light_peft.pruning.decision import check_prunable, plan_of
 from light_peft.pruning.estimate import ImportanceRecorder, mask_groups, mask_penalty
 from light_peft.pruning.masks import masked
 from light_peft.pruning.moments import ConsumerMoments, Moments
-from light_peft.pruning.plan import PruneRule, PruningPlan, check_feasible, keep_all, make_plan
+from light_peft.pruning.plan import PruneRule, PruningPlan, check_feasible, keep_all
 from light_peft.pruning.scores import Scores
 from light_peft.pruning.settle import Settlement
-from light_peft.pruning.surgery import cut_backbone, modules_on_empty_sites, plan_cuts
-from light_peft.report.progress import phase_progress
+from light_peft.pruning.surgery import cut_backbone, plan_cuts
 from light_peft.runtime import git_state, hardware, return_free_memory, start_logging, start_runtime, versions
 from light_peft.tasks.registry import formulation_of
 from light_peft.tasks.splits import load_splits
 from light_peft.training.distill import TEACHER, DistilledLoss
-from light_peft.training.loop import Every, Observer, Phase, run_phase
-from light_peft.training.optim import ParameterGroup, build_optimizer, build_scheduler, count_steps, trainable_groups
+from light_peft.training.loop import Every, Observer, Phase
+from light_peft.training.optim import trainable_groups
 from light_peft.validation import check
 
 PHASES = ("load", "estimate", "surgery", "train", "evaluate")
@@ -43,52 +49,75 @@ logger = logging.getLogger("light_peft")
 
 
 def run(config: Config, console: Console | None = None) -> tuple[RunRecord, Path]:
-    """Run the whole method once; return its record and the folder that holds it.
+    """Run the whole method once, or what is left of it to do; return its record and the folder that holds it.
+
+    In a group of processes each calls this; the main one alone writes.
 
     Raises:
         ValueError: If something is wrong with what was asked for. Where the run had begun, its record
             says `failed` and why.
+        Interrupted: If the run was told to end; its record says `interrupted`, and it can go on.
     """
-    console = console or Console(stderr=True)
     notes = check(config, all_kinds(), criterion_names())
     check_asked(config)
-    folder = artifacts.new_run_dir(config.run_dir, f"{config.task.name}-{config.model.name}-{config.peft.kind}")
-    record = RunRecord(
-        task=config.task.name, model=config.model.name, peft=config.peft.kind, seed=config.seed, config=asdict(config)
-    )
-    log = start_logging(folder / artifacts.LOG, console)
+    accelerator = start_runtime(config.runtime, config.seed)
+    console = (console or Console(stderr=True)) if accelerator.is_main_process else Console(quiet=True)
+    opened: list[Opened] = []
+    folder, record, is_finished = on_main(accelerator, lambda: _open(config, opened))
+    if is_finished:
+        return record, folder
+    log = start_logging(folder / artifacts.LOG if opened else None, console)
     try:
-        for note in notes:
-            logger.warning(note)
-        Run(config, folder, record, console).execute()
+        with Interrupts() as interrupts:
+            for note in notes:
+                logger.warning(note)
+            Run(config, folder, record, console, accelerator, interrupts).execute()
         record.status = "finished"
     except BaseException as error:
+        record.status = "interrupted" if isinstance(error, Interrupted) else "failed"
         record.error = f"{type(error).__name__}: {error}"
-        logger.debug("the run failed", exc_info=error)
+        logger.debug("the run ended early", exc_info=error)
         raise
     finally:
-        record.write(folder)
+        if opened:
+            record.write(folder)
+            opened[0].close()
         logger.removeHandler(log)
         log.close()
     return record, folder
 
 
+def _open(config: Config, opened: list[Opened]) -> tuple[Path, RunRecord, bool]:
+    opened.append(found := open_run(config))
+    return found.folder, found.record, found.is_finished
+
+
 class Run:
     """One run: what was asked for, where it writes, and the model on its way through the phases."""
 
-    def __init__(self, config: Config, folder: Path, record: RunRecord, console: Console) -> None:
-        self.config, self.folder, self.record, self.console = config, folder, record, console
-        self.accelerator = start_runtime(config.runtime, config.seed)
-        self.meter = Meter(self.accelerator.device)
+    def __init__(
+        self,
+        config: Config,
+        folder: Path,
+        record: RunRecord,
+        console: Console,
+        accelerator: Accelerator,
+        interrupts: Interrupts,
+    ) -> None:
+        self.config, self.folder, self.record, self.accelerator = config, folder, record, accelerator
+        self.meter = Meter(accelerator.device)
         self.kind = peft_kind(config.peft.kind)
         self.rule = PruneRule.of(config.prune)
         self.moments: dict[str, Moments] = {}
         self.train_set: datasets.Dataset
+        self.keeper = RunKeeper(folder, config.checkpoint, accelerator, record, self.meter)
+        self.phases = Phases(config, self.keeper, interrupts, console)
         record.versions, record.git = versions(), git_state()
-        record.hardware = hardware() | {"precision": self.accelerator.mixed_precision.replace("no", "fp32")}
+        record.hardware = hardware() | {"precision": accelerator.mixed_precision.replace("no", "fp32")}
+        record.hardware |= {"processes": accelerator.num_processes, "sharding": config.runtime.sharding}
 
     def execute(self) -> None:
-        """Go through all phases and fill the record; what is saved lies in the run's folder."""
+        """Go through all phases and fill the record; a stage whose output is there is not done again."""
         try:
             self.load()
             scores = self.estimate() if self.config.prune.method != "none" else None
@@ -97,31 +126,31 @@ class Run:
                 self.teach()
             self.cut(plan, scores)
             self.train()
-            self.evaluate()
-            if self.config.save.predictions:
-                self.answer_tests()
+            if not self.keeper.is_behind("train"):
+                self.evaluate()
+                self.answer()
             self.save()
         finally:
-            costs = {name: self.meter.phases.get(name, PhaseCost()) for name in PHASES}
-            self.record.phases = {name: cost.to_json() for name, cost in costs.items()}
-            self.record.totals = self.meter.totals()
+            self.record.phases, self.record.totals = self.meter.to_json(PHASES), self.meter.totals()
 
     def load(self) -> None:
         """Load data and model, and attach PEFT."""
         config = self.config
         with self.meter.phase("load") as cost:
-            place, test = self.folder / "data", config.save.predictions
-            splits = load_splits(config.task, config.data, seed=config.seed, work_dir=place, test=test)
-            foundation = load_foundation(config.model, config.task)
-            self.tokenizer = foundation.tokenizer
-            self.backbone = describe(foundation.model)
-            check_length(config.max_length, self.backbone, foundation.model)
-            formulation = formulation_of(config.task, foundation.head)
-            self.examiner = Examiner(config, formulation, self.tokenizer, self.accelerator)
-            with part(cost, "tokenisation"):
-                assert splits.train is not None
-                self.train_set = self.examiner.features(splits.train, training=True)
-                self.examiner.take(splits)
+            with self.accelerator.main_process_first():  # it writes what the others then read
+                place, test = self.folder / "data", config.save.predictions
+                splits = load_splits(config.task, config.data, seed=config.seed, work_dir=place, test=test)
+                self.keeper.check_data(splits.digests)
+                foundation = load_foundation(config.model, config.task)
+                self.tokenizer = foundation.tokenizer
+                self.backbone = describe(foundation.model)
+                check_length(config.max_length, self.backbone, foundation.model)
+                formulation = formulation_of(config.task, foundation.head)
+                self.examiner = Examiner(config, formulation, self.tokenizer, self.accelerator)
+                with part(cost, "tokenisation"):
+                    assert splits.train is not None
+                    self.train_set = self.examiner.features(splits.train, training=True)
+                    self.examiner.take(splits)
             check_model(config, foundation.model, self.backbone)
             blocks = count_block_parameters(self.backbone, foundation.model)
             self.model = self.kind.attach(foundation.model, self.backbone, config.peft)
@@ -130,52 +159,62 @@ class Run:
             ranks = {path: view.rank for path, view in self.kind.views(self.model).items()}
             self.everything = keep_all(heads, neurons, ranks)
             check_feasible(self.rule, self.everything)
-            self._check_views()
-        rows = {"train": len(splits.train or ())} | {name: len(split) for name, split in splits.validation.items()}
-        self.record.data = {"rows": rows, "sources": splits.sources, "digests": splits.digests}
-        self.record.data["duplicates"] = splits.duplicates
-        if splits.held_out is not None:
-            self.record.data["held_out"] = len(splits.held_out)
+            if config.prune.method != "none":
+                check_prunable(config.prune, self.kind.views(self.model), self.backbone)
+        self.record.data = splits.summary()
         self.record.base = {"source": foundation.source, "head": foundation.head}
         self._count_parameters("before", blocks)
+        rows = self.record.data["rows"]
         logger.info(f"{config.task.name} {rows} on {config.model.name} from {foundation.source}")
 
     def estimate(self) -> Scores:
         """Train PEFT, head and masks together; return the importance of everything that may be cut."""
-        config, steps = self.config.estimate, self._estimation_steps()
+        if self.keeper.is_behind("estimate"):
+            return read_scores(self.folder)
+        config, steps = self.config.estimate, self.phases.estimation_steps(len(self.train_set))
         rate = config.learning_rate or self.config.train.learning_rate
         groups = trainable_groups(self.model, rate, self.config.train.weight_decay)
         bare, criterion = self.kind.bare(self.model), criterion_of(self.config.prune.criterion)
         with self.meter.phase("estimate"), masked(bare, self.backbone.sites, criterion.mask_use) as masks:
-            groups += mask_groups(masks, rate, config)
-            phase = self._phase("estimate", groups, steps, config.scheduler, config.warmup)
+            phase = self.phases.make("estimate", groups + mask_groups(masks, rate, config), steps, self.examiner)
             phase.penalty = mask_penalty(masks, config)
             subject = Subject(
-                bare, self.backbone, self.kind.views(self.model), masks, self.config.prune, self.config.seed
+                bare, self.backbone, self.kind.views(self.model), masks, self.config.prune, self.config.seed, self._sums
             )
-            recorder = ImportanceRecorder(subject, criterion(subject), config, steps)
+            recorder = ImportanceRecorder(subject, criterion(subject), config, steps, lambda: not phase.stands_in)
             settlement = Settlement(recorder, self._plan_of, config)
             phase.is_done = lambda: settlement.is_settled
             moments = ConsumerMoments(subject, second=self.config.prune.refit, counts=lambda: recorder.is_active)
             with recorder.watching(self.model), moments.watching(self.model, recovery.needs_moments(self.config.prune)):
-                self._run_phase(phase, [recorder, settlement])
-            self.moments = moments.moments
+                parts: dict[str, Stateful] = {"recorder": recorder, "settlement": settlement, "moments": moments}
+                self._run_phase(phase, [recorder, settlement], parts)
+            self.moments = moments.total()
             self.record.history += settlement.history
             return recorder.scores()
 
     def decide(self, scores: Scores | None) -> PruningPlan:
-        """Return what stays: everything without scores, else what the shares leave; both are files from here on."""
-        plan = self.everything
-        if scores is not None:
-            plan = self._plan_of(scores)
-            artifacts.write_tensors(self.folder / artifacts.SCORES, scores.tensors())
-        artifacts.write_json(self.folder / artifacts.PLAN, plan.to_json())
+        """Return what stays: everything without scores, else what the shares leave; both are files from here on.
+
+        The main process decides, and all hold what they would have decided against it.
+        """
+        if self.keeper.is_behind("estimate"):
+            return read_plan(self.folder)
+        own = self.everything if scores is None else self._plan_of(scores)
+        plan = on_main(self.accelerator, lambda: write_decision(self.folder, own, scores))
+        same = gather_object([plan == own])
+        assert all(same), f"the processes decided differently: {same}"
         return plan
 
     def teach(self) -> None:
         """Note what the model before the cut says of every training example, for the model after it to learn from."""
-        with self.meter.phase("surgery") as cost:
-            outputs = self.examiner.outputs(self.model, self.train_set, cost)
+        path = self.folder / artifacts.TEACHER
+        if self.keeper.is_behind("estimate"):
+            outputs = artifacts.read_tensors(path)[TEACHER].numpy()
+        else:
+            with self.meter.phase("surgery") as cost:
+                outputs = self.examiner.outputs(self.model, self.train_set, cost)
+            tensors = {TEACHER: torch.from_numpy(outputs)}
+            on_main(self.accelerator, lambda: artifacts.write_tensors(path, tensors))
         self.train_set = self.train_set.add_column(TEACHER, outputs.tolist())
 
     def cut(self, plan: PruningPlan, scores: Scores | None) -> None:
@@ -189,13 +228,11 @@ class Run:
             model, adapter = self.kind.take_off(self.model)
             cuts = plan_cuts(backbone, plan, masks)
             adapter = self.kind.cut(adapter, model, plan.ranks, cuts)
-            replaced = recovery.Recovery(prune, cuts, increments, self.moments, masks).tensors(model, backbone)
+            replaced = self._replaced(recovery.Recovery(prune, cuts, increments, self.moments, masks), model)
             self.moments = {}
             cut_backbone(model, backbone, plan, cuts, replaced)
             blocks = count_block_parameters(backbone, model)
             self.model = self.kind.put_on(model, adapter)
-            if replaced:
-                artifacts.write_tensors(self.folder / artifacts.RECOVERY, replaced)
         self._count_parameters("after", blocks)
         self.record.plan = plan.summary(self.everything)
         parameters = self.record.parameters
@@ -206,14 +243,20 @@ class Run:
 
     def train(self) -> None:
         """Train the smaller model with a fresh optimizer and schedule; score it after every epoch but the last."""
-        config = self.config.train
+        config, rows = self.config.train, len(self.train_set)
         groups = trainable_groups(self.model, config.learning_rate, config.weight_decay)
+        steps = self.phases.training_steps(rows)
+        of_kind = self.kind.observers(self.model, steps)
+        self.parts = {f"kind.{index}": observer for index, observer in enumerate(of_kind)}
+        if self.keeper.is_behind("train"):
+            self.keeper.resume("evaluate", self.model, None, self.parts)
+            return
         with self.meter.phase("train"):
-            phase = self._phase("train", groups, self._training_steps(), config.scheduler, config.warmup)
+            phase = self.phases.make("train", groups, steps, self.examiner)
             if TEACHER in self.train_set.column_names:
                 phase.loss = DistilledLoss(config.distill, config.distill_temperature)
-            observers: list[Observer] = [*self.kind.observers(self.model, phase.steps)]
-            self._run_phase(phase, [*observers, Every(self._steps_per_epoch(), phase.steps, self.evaluate)])
+            observers: list[Observer] = [*of_kind, Every(self.phases.steps_per_epoch(rows), steps, self.evaluate)]
+            self._run_phase(phase, observers, self.parts)
 
     def evaluate(self, after_step: int | None = None) -> None:
         """Score the model as it stands and note it as the result so far."""
@@ -224,75 +267,44 @@ class Run:
         record.calibration = self.examiner.settings
         record.score = metrics[record.primary_metric]
         record.best_score = max(record.score, -1.0 if record.best_score is None else record.best_score)
-        record.history.append({"phase": "evaluate", "step": after_step or self._training_steps(), **metrics})
+        step = after_step or self.phases.training_steps(len(self.train_set))
+        record.history.append({"phase": "evaluate", "step": step, **metrics})
         logger.info(", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
 
-    def answer_tests(self) -> None:
-        """Answer the test splits too."""
-        with self.meter.phase("evaluate") as cost:
-            self.examiner.answer_tests(self.model, cost)
+    def answer(self) -> None:
+        """Answer the test splits too and write all predictions, if asked for; what is left then is to save."""
+        if self.config.save.predictions:
+            with self.meter.phase("evaluate") as cost:
+                self.examiner.answer_tests(self.model, cost)
+            folder = self.folder / artifacts.PREDICTIONS
+            on_main(self.accelerator, lambda: self.examiner.write_predictions(folder))
+        self.keeper.keep("evaluate", self.phases.training_steps(len(self.train_set)), self.model, None, self.parts)
 
     def save(self) -> None:
-        """Write adapter, tokenizer and, if asked for, the cut foundation model and the predictions."""
-        self.record.base |= save_run(self.folder, self.config, self.model, self.tokenizer)
-        if self.config.save.predictions:
-            self.examiner.write_predictions(self.folder / artifacts.PREDICTIONS)
+        """Write adapter, tokenizer and, if asked for, the cut foundation model; checkpoints go."""
+        tokenizer = self.tokenizer
+        self.record.base |= on_main(self.accelerator, lambda: save_run(self.folder, self.config, self.model, tokenizer))
+        self.keeper.clear()
+        self.meter.add_up(gather_object([self.meter.state()]))
 
-    def _run_phase(self, phase: Phase, observers: list[Observer]) -> None:
-        """Prepare model, data and optimizer, run the phase, and leave the bare model behind."""
-        accelerator, name = self.accelerator, phase.name
-        set_seed(self.config.seed)
-        padding = self.config.data.padding
-        words = padding_words(padding, self.config.max_length)
-        collate = self.examiner.formulation.collate(self.tokenizer, training=True, **words)
-        size, seed = self.config.train.batch_size, self.config.seed + (name == "estimate")
-        loader = train_loader(self.train_set, collate, batch_size=size, padding=padding, seed=seed)
-        wrapped, phase.optimizer, batches = accelerator.prepare(self.model, phase.optimizer, loader)
-        with phase_progress(self.console, name, phase.steps) as show:
+    def _run_phase(self, phase: Phase, observers: list[Observer], parts: Mapping[str, Stateful]) -> None:
+        self.model = self.phases.run(phase, self.model, self.train_set, self.examiner, observers, parts)
 
-            def on_progress(step: int, loss: float) -> None:
-                show(step, loss)
-                self.record.history.append({"phase": name, "step": step, "loss": loss})
-                logger.debug("%s: step %d of %d, loss %.4f", name, step, phase.steps, loss)
-
-            cost = self.meter.phases[name]
-            run_phase(phase, wrapped, batches, accelerator, cost=cost, observers=observers, on_progress=on_progress)
-        self.model = accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
-        accelerator.free_memory()
-
-    def _check_views(self) -> None:
-        prune = self.config.prune
-        if prune.method != "none":
-            views = self.kind.views(self.model)
-            of_criterion = criterion_of(prune.criterion).refusals(views, self.backbone)
-            if reasons := [*of_criterion, *recovery.refusals(prune, views)]:
-                raise ValueError("\n".join(reasons))
+    def _replaced(self, way: recovery.Recovery, model: PreTrainedModel) -> dict[str, torch.Tensor]:
+        """Return the weights that make up for what is cut, a file from here on if there are any."""
+        path = self.folder / artifacts.RECOVERY
+        if self.keeper.is_behind("estimate"):
+            return artifacts.read_tensors(path) if path.exists() else {}
+        replaced = way.tensors(model, self.backbone)
+        if replaced:
+            on_main(self.accelerator, lambda: artifacts.write_tensors(path, replaced))
+        return replaced
 
     def _plan_of(self, scores: Scores) -> PruningPlan:
-        """Decide; modules on sublayers that lose everything are the first to go."""
-        plan = make_plan(scores, self.rule)
-        if void := modules_on_empty_sites(self.backbone, plan):
-            plan = make_plan(scores.with_least(void), self.rule).without(void)
-        if self.everything.ranks and not plan.ranks:
-            raise ValueError("prune: every PEFT module left lies on a sublayer that loses all it has; cut less")
-        return plan
+        return plan_of(scores, self.rule, self.backbone)
 
-    def _phase(self, name: str, groups: list[ParameterGroup], steps: int, scheduler: str, warmup: float) -> Phase:
-        train, optimizer = self.config.train, build_optimizer(groups)
-        schedule = build_scheduler(optimizer, kind=scheduler, warmup=warmup, steps=steps)
-        loss = self.examiner.formulation.loss
-        return Phase(name, steps, optimizer, schedule, train.gradient_accumulation, train.max_grad_norm, loss)
-
-    def _steps_per_epoch(self) -> int:
-        batches = math.ceil(len(self.train_set) / (self.config.train.batch_size * self.accelerator.num_processes))
-        return math.ceil(batches / self.config.train.gradient_accumulation)
-
-    def _training_steps(self) -> int:
-        train = self.config.train
-        return train.max_steps or max(1, math.ceil(train.epochs * self._steps_per_epoch()))
-
-    def _estimation_steps(self) -> int:
-        return max(1, count_steps(self.config.estimate.steps, self._training_steps()))
+    def _sums(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return sum_over(self.accelerator, *tensors)
 
     def _count_parameters(self, when: str, blocks: int) -> None:
         total, trainable = count_parameters(self.model, self.backbone.head_modules)

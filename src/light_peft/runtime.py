@@ -3,7 +3,9 @@
 import ctypes
 import gc
 import logging
+import os
 import platform
+import random
 import subprocess
 import warnings
 from collections.abc import Mapping
@@ -12,10 +14,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import set_seed
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, KwargsHandler, set_seed
 from rich.console import Console
 from rich.logging import RichHandler
 
@@ -40,7 +43,11 @@ def start_runtime(config: RuntimeConfig, seed: int) -> Accelerator:
         torch.set_num_threads(config.threads)
     precision = pick_precision(config.precision, device)
     AcceleratorState._reset_state(reset_partial_state=True)
-    accelerator = Accelerator(mixed_precision=PRECISION[precision], cpu=device == "cpu")
+    # Not every trained parameter takes part in every loss: that of a head's other task, say.
+    handlers: list[KwargsHandler] = [DistributedDataParallelKwargs(find_unused_parameters=True)]
+    if device == "cuda" and "LOCAL_RANK" in os.environ:  # what is agreed on the host shall not wait for the device
+        handlers.append(InitProcessGroupKwargs(backend="cuda:nccl,cpu:gloo"))
+    accelerator = Accelerator(mixed_precision=PRECISION[precision], cpu=device == "cpu", kwargs_handlers=handlers)
     set_seed(seed)
     return accelerator
 
@@ -72,12 +79,47 @@ def pick_device(wanted: str) -> str:
     return wanted
 
 
-def start_logging(log_file: Path, console: Console) -> logging.Handler:
-    """Send the package's log to the terminal and to `log_file`; return the file's handler, to be closed."""
+def random_states(device: torch.device) -> dict[str, Any]:
+    """Return the states of the generators that `set_seed` seeds, as plain values and tensors."""
+    version, words, gauss = random.getstate()
+    numpy = np.random.get_state(legacy=False)  # noqa: NPY002 the global one is what libraries draw on
+    assert isinstance(numpy, dict), type(numpy)
+    states = {
+        "python": {"version": version, "words": torch.tensor(words), "gauss": gauss},
+        "numpy": {
+            "words": torch.from_numpy(numpy["state"]["key"].astype(np.int64)),
+            "position": int(numpy["state"]["pos"]),
+            "has_gauss": int(numpy["has_gauss"]),
+            "gauss": float(numpy["gauss"]),
+        },
+        "torch": torch.get_rng_state(),
+    }
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        states["mps"] = torch.mps.get_rng_state()
+    return states
+
+
+def restore_random_states(states: dict[str, Any], device: torch.device) -> None:
+    """Make every generator draw what it would have drawn when `states` were taken, on a device of the same type."""
+    python, numpy = states["python"], states["numpy"]
+    random.setstate((python["version"], tuple(python["words"].tolist()), python["gauss"]))
+    words = numpy["words"].numpy().astype(np.uint32)
+    np.random.set_state(("MT19937", words, numpy["position"], numpy["has_gauss"], numpy["gauss"]))  # noqa: NPY002
+    torch.set_rng_state(states["torch"])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)
+    elif device.type == "mps":
+        torch.mps.set_rng_state(states["mps"])
+
+
+def start_logging(log_file: Path | None, console: Console) -> logging.Handler:
+    """Send the package's log to the terminal and to `log_file`, if any; return the file's handler, to be closed."""
     quiet_libraries()
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
-    to_file = logging.FileHandler(log_file, encoding="utf-8")
+    to_file = logging.FileHandler(log_file, encoding="utf-8") if log_file is not None else logging.NullHandler()
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     to_terminal = RichHandler(
         console=console, show_path=False, show_level=False, log_time_format="[%X]", level=logging.INFO
@@ -95,6 +137,7 @@ def quiet_libraries() -> None:
     transformers.logging.disable_progress_bar()
     datasets.disable_progress_bars()
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+    warnings.filterwarnings("ignore", message=".*find_unused_parameters=True was specified.*")
 
 
 def hardware() -> dict[str, str | int]:

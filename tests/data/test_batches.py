@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from transformers import DataCollatorWithPadding, PreTrainedTokenizerFast
 
 from light_peft.config import TaskConfig
-from light_peft.data.batches import EXAMPLE, LENGTH, ROW, Batch, eval_loader, padding_words, train_loader
+from light_peft.data.batches import EXAMPLE, LENGTH, ROW, Batch, TrainLoader, eval_loader, padding_words
 from light_peft.tasks.registry import formulation_of
 
 VOCABULARY = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3} | {f"w{i}": i + 4 for i in range(300)}
@@ -80,13 +80,14 @@ def test_every_epoch_has_all_examples_in_an_order_of_its_own(
     encoded: Dataset, tokenizer: PreTrainedTokenizerFast, padding: str
 ) -> None:
     def loader(seed: int) -> Iterable[Batch]:
-        return train_loader(encoded, collate(tokenizer, padding), **(SIZES | {"padding": padding}), seed=seed)
+        return TrainLoader(encoded, collate(tokenizer, padding), **(SIZES | {"padding": padding}), seed=seed)
 
     one, same, other = loader(1), loader(1), loader(2)
     epochs = [order(one) for _ in range(3)]
     assert [sorted(epoch) for epoch in epochs] == [list(range(205))] * 3
     assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
-    next(iter(same))  # leaving an epoch early does not shift the ones that follow
+    next(iter(same))  # an epoch that is left early goes on where it was
+    assert order(same) == epochs[0][8:]
     assert order(same) == epochs[1]
     assert order(other) != epochs[0]
     assert order(loader(1)) == epochs[0]
@@ -97,7 +98,7 @@ def test_global_random_state_neither_matters_nor_changes(encoded: Dataset, token
     for seed in (1, 2):
         torch.manual_seed(seed)
         before = torch.get_rng_state()
-        orders.append(order(train_loader(encoded, collate(tokenizer), **SIZES, seed=5)))
+        orders.append(order(TrainLoader(encoded, collate(tokenizer), **SIZES, seed=5)))
         order(eval_loader(encoded, collate(tokenizer), **SIZES))
         assert torch.equal(torch.get_rng_state(), before)
     assert orders[0] == orders[1]
@@ -106,7 +107,7 @@ def test_global_random_state_neither_matters_nor_changes(encoded: Dataset, token
 def test_dynamic_batches_have_similar_lengths_and_the_longest_comes_first(
     encoded: Dataset, tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    grouped = list(train_loader(encoded, collate(tokenizer), **SIZES, seed=1))
+    grouped = list(TrainLoader(encoded, collate(tokenizer), **SIZES, seed=1))
     ungrouped = DataLoader(encoded, batch_size=8, collate_fn=DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8))
     assert all(batch["input_ids"].shape[1] % 8 == 0 for batch in grouped)
     assert grouped[0]["input_ids"].shape[1] == 40
@@ -122,7 +123,7 @@ def test_dynamic_batches_have_similar_lengths_and_the_longest_comes_first(
 def test_max_length_pads_every_batch_alike(encoded: Dataset, tokenizer: PreTrainedTokenizerFast) -> None:
     sizes = SIZES | {"padding": "max_length"}
     padded = collate(tokenizer, "max_length")
-    for batch in (*train_loader(encoded, padded, **sizes, seed=1), *eval_loader(encoded, padded, **sizes)):
+    for batch in (*TrainLoader(encoded, padded, **sizes, seed=1), *eval_loader(encoded, padded, **sizes)):
         assert batch["input_ids"].shape[1] == 40
 
 

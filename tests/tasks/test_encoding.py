@@ -14,7 +14,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from light_peft.config import TaskConfig
-from light_peft.data.batches import eval_loader, train_loader
+from light_peft.data.batches import TrainLoader, eval_loader
 from light_peft.tasks import encoding
 from light_peft.tasks.classification import Classification
 from light_peft.tasks.encoding import digest_of_examples, digest_of_tokenizer, encoded
@@ -80,7 +80,7 @@ def test_batches_of_kept_features_are_the_same_and_leave_the_entry_alone(tmp_pat
     kept = ask(form, tmp_path, training=False)
     files = sorted(path.name for path in tmp_path.rglob("*"))
     collate = form.collate(tokenizer, training=False)
-    for build, order in ((train_loader, {"seed": 1}), (eval_loader, {})):
+    for build, order in ((TrainLoader, {"seed": 1}), (eval_loader, {})):
         loaders = [build(features, collate, batch_size=3, padding="dynamic", **order) for features in (plain, kept)]
         for ours, theirs in zip(*loaders, strict=True):
             assert {name: value.tolist() for name, value in ours.items()} == {n: v.tolist() for n, v in theirs.items()}

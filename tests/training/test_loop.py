@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from light_peft.config import RuntimeConfig
 from light_peft.meter import PhaseCost
 from light_peft.runtime import start_runtime
-from light_peft.training.loop import Batch, Phase, endless, run_phase, shape_of
+from light_peft.training.loop import Batch, Phase, PhaseRun, endless, shape_of
 
 ROWS, TOKENS, WORDS = 24, 5, 11
 
@@ -79,7 +79,7 @@ def trained(
     model, cost = Tiny(), PhaseCost()
     watcher = Watcher(model)
     phase = phase_of(model.parameters(), steps, **settings)
-    run_phase(phase, model, batches(size), accelerator, cost=cost, observers=[watcher])
+    PhaseRun(phase, model, batches(size), accelerator, cost=cost).run([watcher])
     return model, watcher.gradients, cost
 
 
@@ -122,7 +122,7 @@ def test_the_penalty_enters_the_gradient_once(accelerator: Accelerator, accumula
     phase = phase_of([*model.parameters(), mask], 1, accumulation=accumulation, max_grad_norm=0.0)
     phase.penalty = lambda: 0.01 * mask.abs().sum()
     told: list[float] = []
-    run_phase(phase, model, batches(4), accelerator, cost=PhaseCost(), on_progress=lambda _, loss: told.append(loss))
+    PhaseRun(phase, model, batches(4), accelerator, cost=PhaseCost()).run(on_progress=lambda _, loss: told.append(loss))
     torch.testing.assert_close(mask.detach(), torch.tensor([0.49, -1.99]))
     plain = sum(float(Tiny()(**batch).loss.detach()) for batch in batches(4)[:accumulation]) / accumulation
     assert told == [pytest.approx(plain + 0.01 * 2.5)]
@@ -150,7 +150,7 @@ def test_a_loss_that_is_no_number_is_named_by_phase_and_step(
     phase = phase_of(model.parameters(), steps, accumulation=accumulation)
     phase.name, phase.penalty = "estimate", BadAt(bad, factor)
     with pytest.raises(ValueError, match=rf"^estimate: the loss is not finite at step {named} of this phase; lower"):
-        run_phase(phase, model, batches(4), accelerator, cost=PhaseCost())
+        PhaseRun(phase, model, batches(4), accelerator, cost=PhaseCost()).run()
 
 
 def test_progress_tells_the_mean_loss_since_the_last_time(accelerator: Accelerator) -> None:
@@ -160,14 +160,8 @@ def test_progress_tells_the_mean_loss_since_the_last_time(accelerator: Accelerat
     values = iter(range(1, 24))
     phase.penalty = lambda: still.sum() * 0 + float(next(values))
     told: list[tuple[int, float]] = []
-    run_phase(
-        phase,
-        model,
-        batches(ROWS),
-        accelerator,
-        cost=PhaseCost(),
-        on_progress=lambda step, loss: told.append((step, loss)),
-    )
+    whole = PhaseRun(phase, model, batches(ROWS), accelerator, cost=PhaseCost())
+    whole.run(on_progress=lambda step, loss: told.append((step, loss)))
     loss = float(model(**batches(ROWS)[0]).loss.detach())
     assert [step for step, _ in told] == [10, 20, 23]
     assert [value - loss for _, value in told] == pytest.approx([5.5, 15.5, 22.0], rel=1e-5)
@@ -177,14 +171,14 @@ def test_observers_are_called_around_every_step(accelerator: Accelerator) -> Non
     model = Tiny()
     watcher = Watcher(model)
     phase = phase_of(model.parameters(), 2, accumulation=2)
-    run_phase(phase, model, batches(4), accelerator, cost=PhaseCost(), observers=[watcher])
+    PhaseRun(phase, model, batches(4), accelerator, cost=PhaseCost()).run([watcher])
     assert watcher.calls == [("backward", 0), ("step", 0), ("backward", 1), ("step", 1)]
 
 
 def test_the_model_trains_and_the_schedule_moves_once_per_step(accelerator: Accelerator) -> None:
     model = Tiny().eval()
     phase = phase_of(model.parameters(), 3, accumulation=2)
-    run_phase(phase, model, batches(4), accelerator, cost=PhaseCost())
+    PhaseRun(phase, model, batches(4), accelerator, cost=PhaseCost()).run()
     assert model.training
     assert phase.scheduler.get_last_lr() == [0.5**3]
 
@@ -214,7 +208,7 @@ def test_a_phase_takes_as_many_passes_as_its_steps_need(
 ) -> None:
     model, loader, cost = Tiny(), Passes(batches(8)), PhaseCost()
     phase = phase_of(model.parameters(), steps, accumulation=accumulation)
-    run_phase(phase, model, loader, accelerator, cost=cost)
+    PhaseRun(phase, model, loader, accelerator, cost=cost).run()
     assert loader.begun == passes
     assert (cost.steps, cost.examples) == (steps, steps * accumulation * 8)
     tokens = [int(batch["attention_mask"].sum()) for batch in batches(8)]

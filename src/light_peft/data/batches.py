@@ -1,12 +1,13 @@
 """From features, which are encoded examples or parts of them, to batches."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+import math
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import datasets
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 PADDINGS = ("dynamic", "max_length")
@@ -20,34 +21,84 @@ LENGTH, EXAMPLE = "_length", "_example"
 """Columns of the features: tokens of each, by which batches are made; number of the example it belongs to."""
 ROW = "row"
 """Column of a batch that holds the number of each feature [B], for evaluation only."""
+STAND_IN = "stand_in"
+"""Column of a batch that is there so that its process has one, and counts for nothing."""
 
 
-class EpochSampler(Sampler[int]):
-    """A new order at every iteration, fixed by (seed, epoch) alone; `epoch` counts the iterations begun.
+class TrainLoader:
+    """Training batches, an epoch at each iteration; of each global batch the share of one process.
 
-    How far an iteration is consumed, the global random state and the number of processes do not matter.
+    An epoch's order is fixed by (seed, epoch) alone: the global random state and the number of processes do not
+    matter. An iteration that is left early, or whose position is set, goes on where it was.
+
+    Attributes:
+        epoch: Epochs that are behind.
+        taken: Global batches taken from the current epoch.
     """
 
-    def __init__(self, num_examples: int, seed: int, *, lengths: Sequence[int] | None = None, batch_size: int = 1):
-        """Order `num_examples`; `lengths` (tokens) puts examples of similar length into the same batch."""
-        self.num_examples = num_examples
-        self.seed = seed
-        self.lengths = lengths
-        self.batch_size = batch_size
-        self.epoch = 0
+    def __init__(
+        self,
+        features: datasets.Dataset,
+        collate: Collate,
+        *,
+        batch_size: int,
+        padding: str,
+        seed: int,
+        share: tuple[int, int] = (0, 1),
+    ) -> None:
+        """Cut `features` into global batches of `batch_size` examples for each process.
+
+        Dynamic padding groups features of similar length, the longest batch first. The last batch may be smaller;
+        where it is too small for a share for each process, some get a stand-in that is marked by `STAND_IN`.
+
+        Args:
+            features: What is trained on.
+            collate: Makes a batch of features.
+            batch_size: Features per process and batch.
+            padding: dynamic | max_length.
+            seed: Of the order.
+            share: Number of this process, and of all.
+        """
+        self.epoch = self.taken = 0
+        self._lengths = features[LENGTH][:] if padding == "dynamic" else None
+        self._features, self._collate = _without_notes(features), collate
+        self._seed, self._share = seed, share
+        self._size = batch_size * share[1]
 
     def __len__(self) -> int:
-        """Return the number of examples."""
-        return self.num_examples
+        """Return the number of global batches in an epoch."""
+        return math.ceil(len(self._features) / self._size)
 
-    def __iter__(self) -> Iterator[int]:
-        """Begin the next epoch."""
-        state = np.random.SeedSequence((self.seed, self.epoch)).generate_state(1)
+    def __iter__(self) -> Iterator[Batch]:
+        """Go on with the current epoch, or begin the next one."""
+        order = self._order()
+        while self.taken < len(self):
+            first = self.taken * self._size
+            self.taken += 1
+            yield self._batch(order[first : first + self._size])
+        self.epoch, self.taken = self.epoch + 1, 0
+
+    def state(self) -> dict[str, int]:
+        """Return the position."""
+        return {"epoch": self.epoch, "taken": self.taken}
+
+    def restore(self, state: Mapping[str, int]) -> None:
+        """Go to a position."""
+        self.epoch, self.taken = state["epoch"], state["taken"]
+
+    def _batch(self, rows: list[int]) -> Batch:
+        index, count = self._share
+        own = rows[index::count]
+        columns = self._features[own or rows[:1]]
+        batch = self._collate([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
+        return batch if own else batch | {STAND_IN: torch.ones(())}
+
+    def _order(self) -> list[int]:
+        state = np.random.SeedSequence((self._seed, self.epoch)).generate_state(1)
         generator = torch.Generator().manual_seed(int(state[0]))
-        self.epoch += 1
-        if self.lengths is None:
-            return iter(torch.randperm(self.num_examples, generator=generator).tolist())
-        return iter(get_length_grouped_indices(self.lengths, self.batch_size, generator=generator))
+        if self._lengths is None:
+            return torch.randperm(len(self._features), generator=generator).tolist()
+        return get_length_grouped_indices(self._lengths, self._size, generator=generator)
 
 
 def padding_words(padding: str, max_length: int) -> dict[str, Any]:
@@ -63,42 +114,36 @@ def padding_words(padding: str, max_length: int) -> dict[str, Any]:
     raise ValueError(f"data.padding is {padding!r}, must be one of: {', '.join(PADDINGS)}")
 
 
-def train_loader(
-    features: datasets.Dataset, collate: Collate, *, batch_size: int, padding: str, seed: int
+def eval_loader(
+    features: datasets.Dataset, collate: Collate, *, batch_size: int, padding: str, share: tuple[int, int] = (0, 1)
 ) -> DataLoader[Batch]:
-    """Return all features in batches, in an order that is new at each iteration and fixed by `seed`.
-
-    Dynamic padding groups features of similar length, the longest batch first. The last batch may be smaller.
-    """
-    lengths = features[LENGTH][:] if padding == "dynamic" else None
-    sampler = EpochSampler(len(features), seed, lengths=lengths, batch_size=batch_size)
-    return _loader(_without_notes(features), collate, batch_size=batch_size, sampler=sampler)
-
-
-def eval_loader(features: datasets.Dataset, collate: Collate, *, batch_size: int, padding: str) -> DataLoader[Batch]:
-    """Return all features in batches, each with its number in the column `ROW`; the last may be smaller.
+    """Return the features in batches, each with its number in the column `ROW`; the last may be smaller.
 
     Dynamic padding puts features of similar length together, the longest first, so that hardly any padding
     is computed; the numbers lead back to their order.
+
+    Args:
+        features: What is answered.
+        collate: Makes a batch of features.
+        batch_size: Features per batch.
+        padding: dynamic | max_length.
+        share: Number of this process, and of all. All get equally many features, so that some may get one twice.
     """
-    order: Iterable[int] = range(len(features))
+    order = np.arange(len(features))
     if padding == "dynamic":
-        order = np.argsort(-np.asarray(features[LENGTH][:]), kind="stable").tolist()
+        order = np.argsort(-np.asarray(features[LENGTH][:]), kind="stable")
+    index, count = share
+    own = np.resize(order, math.ceil(len(order) / count) * count)[index::count]  # filled up from the beginning
     numbered = _without_notes(features).add_column(ROW, range(len(features)))
-    return _loader(numbered, collate, batch_size=batch_size, sampler=order)
+    return DataLoader(
+        numbered,
+        batch_size=batch_size,
+        sampler=own.tolist(),
+        collate_fn=collate,
+        num_workers=0,
+        generator=torch.Generator(),  # its own, so that it does not draw on the global random state
+    )
 
 
 def _without_notes(features: datasets.Dataset) -> datasets.Dataset:
     return features.remove_columns([name for name in features.column_names if name.startswith(NOTE)])
-
-
-def _loader(features: Sized, collate: Collate, *, batch_size: int, sampler: Iterable[int]) -> DataLoader[Batch]:
-    """Return the loader; its own generator keeps it from drawing on the global random state."""
-    return DataLoader(
-        features,  # type: ignore[arg-type]
-        batch_size=batch_size,
-        sampler=sampler,
-        collate_fn=collate,
-        num_workers=0,
-        generator=torch.Generator(),
-    )

@@ -117,9 +117,9 @@ def demo_pairs() -> tuple[list[Pair], list[Pair]]:
 def write_demo(folder: Path) -> None:
     """Leave `train.tsv` and `dev.tsv` in `folder`, in the form of GLUE's RTE; several processes may do so at once."""
     folder.mkdir(parents=True, exist_ok=True)
-    train, dev = demo_pairs()
-    _write(folder / "train.tsv", train)
-    _write(folder / "dev.tsv", dev)
+    for name, pairs in zip(("train.tsv", "dev.tsv"), demo_pairs(), strict=True):
+        if not (folder / name).exists():  # there are only whole ones, and all alike
+            _write(folder / name, pairs)
 
 
 def _write(path: Path, pairs: Iterable[Pair]) -> None:

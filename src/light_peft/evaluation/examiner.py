@@ -114,9 +114,11 @@ class Examiner:
         config = self.config
         words = padding_words(config.data.padding, config.max_length)
         collate = self.formulation.collate(self.tokenizer, training=False, **words)
-        loader = eval_loader(features, collate, batch_size=config.train.eval_batch_size, padding=config.data.padding)
+        share = (self.accelerator.process_index, self.accelerator.num_processes)
+        size, padding = config.train.eval_batch_size, config.data.padding
+        loader = eval_loader(features, collate, batch_size=size, padding=padding, share=share)
         with part(cost, "inference"):
-            return predict(self.formulation, model, self.accelerator.prepare(loader), self.accelerator, cost=cost)
+            return predict(self.formulation, model, loader, self.accelerator, cost=cost)
 
     def _encoded(self, splits: Mapping[str, datasets.Dataset]) -> dict[str, EvalSet]:
         return {name: EvalSet(examples, self.features(examples, training=False)) for name, examples in splits.items()}

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import send_to_device
 from torch import nn
 
 from light_peft.data.batches import ROW, Batch
@@ -20,7 +21,8 @@ def predict(
 ) -> np.ndarray:
     """Return the outputs for each feature [features, ...] in fp32, in the order of the features.
 
-    A loader that gives no column `ROW` is taken to be in that order. The model's mode (training or not) is as before.
+    A loader that gives no column `ROW` is taken to be in that order, and that of one process. The model's mode
+    (training or not) is as before.
 
     Raises:
         ValueError: If an output is not finite, which a decision would hide.
@@ -31,6 +33,7 @@ def predict(
     rows: list[np.ndarray] = []
     tokens = torch.zeros((), dtype=torch.long, device=accelerator.device)
     for batch in loader:
+        batch = send_to_device(batch, accelerator.device)
         inputs = {name: value for name, value in batch.items() if name not in ("labels", ROW)}
         shape = (batch["input_ids"].shape[0], batch["input_ids"].shape[1])
         with count_step(cost, [shape]), accelerator.autocast():
@@ -38,8 +41,9 @@ def predict(
         tokens += batch["attention_mask"].sum()
         if output.dim() > 1:  # processes may have batches of another length
             output = accelerator.pad_across_processes(output, dim=output.dim() - 1, pad_index=formulation.fill)
-        number = batch.get(ROW, torch.zeros(shape[0], dtype=torch.long, device=output.device))
-        output, number = accelerator.gather_for_metrics((output, number))
+        before = sum(map(len, rows))
+        number = batch.get(ROW, torch.arange(before, before + len(output), device=output.device))
+        output, number = accelerator.gather((output, number))
         outputs.append(output.cpu().numpy())
         rows.append(number.cpu().numpy())
     model.train(was_training)
@@ -47,7 +51,8 @@ def predict(
     whole = _joined(outputs, formulation.fill)
     if bad := int((~np.isfinite(whole)).reshape(len(whole), -1).any(axis=1).sum()):
         raise ValueError(f"evaluate: {bad} outputs of the model are not finite")
-    return whole[np.argsort(np.concatenate(rows), kind="stable")]
+    _, first = np.unique(np.concatenate(rows), return_index=True)
+    return whole[first]
 
 
 def _joined(parts: list[np.ndarray], fill: float) -> np.ndarray:

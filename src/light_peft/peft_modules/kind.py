@@ -1,6 +1,6 @@
 """What the package must know of a PEFT kind: how it is attached, seen, cut, saved, and what it cannot do."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -55,6 +55,12 @@ class StepObserver(Protocol):
 
     def after_step(self, step: int) -> None:
         """See the model after the optimizer has moved it."""
+
+    def state(self) -> dict[str, Any]:
+        """Return where it stands, for a checkpoint."""
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Stand where `state` says."""
 
 
 class PeftKind(Protocol):

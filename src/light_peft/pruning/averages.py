@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -50,6 +51,14 @@ class WindowMean:
         count = sum(self._counts[first:])
         parts = self._sums[first:]
         return {name: torch.stack([part[name] for part in parts]).sum(dim=0) / count for name in parts[0]}
+
+    def state(self) -> dict[str, Any]:
+        """Return the sums so far."""
+        return {"first": self.first, "counts": list(self._counts), "sums": list(self._sums)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Have added what `state` says."""
+        self.first, self._counts, self._sums = state["first"], list(state["counts"]), list(state["sums"])
 
 
 def exact_dtype(device: torch.device) -> torch.dtype:

@@ -4,7 +4,7 @@ Shape suffixes: B batch, T tokens, O output width, R rank.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,14 +22,21 @@ from light_peft.training.optim import ParameterGroup
 class ImportanceRecorder:
     """Watches a phase and averages the importance of groups, PEFT modules and ranks over its last steps.
 
-    A step's importance ratio is the mean over the tokens (padding left out) of all its forward
-    passes, so gradient accumulation and recomputed activations change nothing; the score is the mean
+    A step's importance ratio is the mean over the tokens (padding left out) of all its forward passes on all
+    processes, so gradient accumulation and recomputed activations change nothing; the score is the mean
     over the steps of the window (`reference`: the second half).
     """
 
-    def __init__(self, subject: Subject, criterion: Criterion, config: EstimateConfig, steps: int) -> None:
-        """Watch `subject` for at most `steps` optimizer steps."""
-        self._subject, self._criterion, self._config = subject, criterion, config
+    def __init__(
+        self,
+        subject: Subject,
+        criterion: Criterion,
+        config: EstimateConfig,
+        steps: int,
+        counts: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Watch `subject` for at most `steps` optimizer steps; `counts` says whether the batch of the moment does."""
+        self._subject, self._criterion, self._config, self._counts = subject, criterion, config, counts
         settles = config.stop == "settled"
         first = 0 if settles else math.floor(steps * (1 - config.window))
         self.means = WindowMean(first, config.window, stretch=config.check_every if settles else None)
@@ -41,14 +48,15 @@ class ImportanceRecorder:
 
     @property
     def is_active(self) -> bool:
-        """Whether the current step counts."""
-        return self.means.counts(self._step)
+        """Whether the current step and batch count."""
+        return self.means.counts(self._step) and self._counts()
 
     @contextmanager
     def watching(self, model: nn.Module) -> Iterator["ImportanceRecorder"]:
         """Hook into the forward passes of `model` inside the block."""
         handles: list[Any] = [model.register_forward_pre_hook(self._see_batch, with_kwargs=True)]
         handles += self._criterion.hooks()
+        handles.append(model.register_forward_hook(self._after_forward))
         for index, view in enumerate(self._subject.views.values()):
             handles += view.observe(self._sink(index), with_dropout=self._config.ratio_dropout)
         try:
@@ -60,12 +68,11 @@ class ImportanceRecorder:
     def after_backward(self, step: int) -> None:
         """Add this step's importance: of ranks by first-order Taylor, of groups by the criterion."""
         if self.means.counts(step):
-            assert self._tokens_BT is not None
-            groups = self._criterion.of_step(self._tokens_BT)
+            groups = self._criterion.of_step()
             values = {f"group.{index}": value for index, value in enumerate(groups)}
             values |= {f"rank.{name}": value for name, value in self._rank_importance()}
-            ratios = self._ratio_sum / self._token_count
-            self.means.add(step, values | {"ratio": ratios})
+            sums, counts = self._subject.sums(self._ratio_sum, self._token_count)
+            self.means.add(step, values | {"ratio": sums / counts})
         self._ratio_sum.zero_()
         self._token_count.zero_()
         self._subject.masks.forget_watched_gradients()
@@ -89,6 +96,15 @@ class ImportanceRecorder:
             masks=self._subject.masks.named(),
         )
 
+    def state(self) -> dict[str, Any]:
+        """Return what has been measured so far."""
+        return {"step": self._step, "means": self.means.state()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Have measured what `state` says."""
+        self._step = state["step"]
+        self.means.restore(state["means"])
+
     def _rank_importance(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the importance of each module's ranks; a module without ranks counts as one rank of importance 0."""
         for name, view in self._subject.views.items():
@@ -102,6 +118,11 @@ class ImportanceRecorder:
 
     def _see_batch(self, _: nn.Module, __: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._tokens_BT = kwargs["attention_mask"]
+
+    def _after_forward(self, *_: object) -> None:
+        if self.is_active and torch.is_grad_enabled():
+            assert self._tokens_BT is not None
+            self._criterion.after_forward(self._tokens_BT)
 
     def _sink(self, index: int) -> Any:
         def add(increment_BTO: torch.Tensor, base_norm_BT: torch.Tensor, scaling: float) -> None:

@@ -3,7 +3,7 @@
 Shape suffixes: B batch, T tokens, N tokens that count, I input width of a consumer.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -43,7 +43,7 @@ class ConsumerMoments:
     """Gathers the moments of every consumer in the steps that count, padding left out.
 
     Attributes:
-        moments: By the path of the consumer; filled by the first step that counts.
+        moments: Those of this process by the path of the consumer; filled by the first step that counts.
     """
 
     def __init__(self, subject: Subject, *, second: bool, counts: Callable[[], bool]) -> None:
@@ -64,6 +64,23 @@ class ConsumerMoments:
         finally:
             for handle in handles:
                 handle.remove()
+
+    def total(self) -> dict[str, Moments]:
+        """Return the moments over all processes, by the path of the consumer."""
+        return {path: self._total(own) for path, own in self.moments.items()}
+
+    def state(self) -> dict[str, Any]:
+        """Return what this process has gathered so far."""
+        return {path: [found.count, found.sum_I, found.squares_II] for path, found in self.moments.items()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Have gathered what `state` says."""
+        self.moments = {path: Moments(*sums) for path, sums in state.items()}
+
+    def _total(self, own: Moments) -> Moments:
+        sums = [own.count, own.sum_I] if own.squares_II is None else [own.count, own.sum_I, own.squares_II]
+        count, sum_I, *squares = self._subject.sums(*sums)
+        return Moments(count, sum_I, squares[0] if squares else None)
 
     def _see_batch(self, _: nn.Module, __: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._tokens_BT = kwargs["attention_mask"]

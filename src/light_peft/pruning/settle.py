@@ -1,6 +1,6 @@
 """Whether the decision still changes: what would be kept, compared from check to check."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from statistics import mean
 from typing import Any
 
@@ -49,6 +49,17 @@ class Settlement:
             return
         self._recent.append(plan.agreement(before))
         self.history.append({"phase": "estimate", "step": done, "agreement": self._recent[-1]})
+
+    def state(self) -> dict[str, Any]:
+        """Return what the checks have found so far."""
+        before = self._before.to_json() if self._before is not None else None
+        return {"history": self.history, "before": before, "recent": self._recent}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Have found what `state` says."""
+        before = state["before"]
+        self._before = PruningPlan.from_json(before) if before is not None else None
+        self.history, self._recent = state["history"], state["recent"]
 
     def _plan(self) -> PruningPlan | None:
         """Return the plan of this moment; None where the scores so far would empty a layer."""

@@ -31,7 +31,7 @@ KEEP_SECONDS = 24 * 3600
 ENTRY = "entry.json"
 """File of an entry that says what is in it; its time is that of the last use."""
 _NAME = re.compile(r"[0-9a-f]{64}")
-_UNFINISHED = re.compile(r"\.[0-9a-f]{64}\.\d+\.part")
+_UNFINISHED = re.compile(r"\.[0-9a-f]{64}\.\d+(-[0-9a-f]{8})?\.part")
 
 
 def cached(encode: Callable[[], datasets.Dataset], key: Mapping[str, Any], cache_dir: str | None) -> datasets.Dataset:

@@ -82,6 +82,10 @@ class ChoiceByHead(Choice):
         of_right_E = scores_EK.masked_fill(right_EK == 0, -torch.inf).logsumexp(dim=1)
         return (scores_EK.logsumexp(dim=1) - of_right_E).mean()
 
+    def weight(self, batch: Batch) -> int:
+        """Return the number of examples."""
+        return len(batch[RIGHT])
+
     def outputs(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Return the score of each candidate [C]."""
         scores_C: torch.Tensor = model(**batch).logits[:, 0]

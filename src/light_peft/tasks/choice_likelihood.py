@@ -15,7 +15,7 @@ from light_peft.data.batches import Batch
 from light_peft.data.text import map_quietly
 from light_peft.model.head import LANGUAGE_MODEL
 from light_peft.tasks.choice import CHOICES, Choice
-from light_peft.tasks.continuation import NUM_TOKENS, Continuations, collator, log_probs, mean_loss
+from light_peft.tasks.continuation import NUM_TOKENS, Continuations, collator, log_probs, mean_loss, num_scored
 from light_peft.tasks.formulation import EXAMPLE, LABEL, Collate
 from light_peft.tasks.reading import prompts_of
 
@@ -53,6 +53,10 @@ class ChoiceByLikelihood(Choice):
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Return minus the mean log-probability of the tokens of the right candidates."""
         return mean_loss(model, batch)
+
+    def weight(self, batch: Batch) -> torch.Tensor:
+        """Return the number of tokens of the right candidates."""
+        return num_scored(batch)
 
     def outputs(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Return the log-likelihood of each candidate [B], the sum over its tokens."""

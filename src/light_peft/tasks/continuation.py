@@ -170,6 +170,11 @@ def mean_loss(model: nn.Module, batch: Batch) -> torch.Tensor:
     return -log_probs_BN.sum() / is_one_BN.sum()
 
 
+def num_scored(batch: Batch) -> torch.Tensor:
+    """Return the number of the continuations' tokens, a scalar on the device."""
+    return (batch[SCORED] >= 0).sum()
+
+
 def _joined(prompt: str) -> str:
     """Return the prompt and the gap behind it."""
     bare = prompt.rstrip(" ")

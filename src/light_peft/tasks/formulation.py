@@ -22,7 +22,19 @@ from light_peft.config import TaskConfig
 from light_peft.data.batches import EXAMPLE, LENGTH, Batch, Collate
 from light_peft.data.table import Table
 
-__all__ = ["EXAMPLE", "GROUP", "IDX", "LABEL", "LENGTH", "NO_ANSWER", "Answers", "Collate", "Formulation", "model_loss"]
+__all__ = [
+    "EXAMPLE",
+    "GROUP",
+    "IDX",
+    "LABEL",
+    "LENGTH",
+    "NO_ANSWER",
+    "Answers",
+    "Collate",
+    "Formulation",
+    "model_loss",
+    "num_rows",
+]
 
 NO_ANSWER = "no_answer_probability"
 """Name among the extras of answers: the probability that a question has none."""
@@ -54,6 +66,11 @@ def model_loss(model: nn.Module, batch: Batch) -> torch.Tensor:
     """Return the loss that the model itself computes on a batch with labels."""
     loss: torch.Tensor = model(**batch).loss
     return loss
+
+
+def num_rows(batch: Batch) -> int:
+    """Return the rows of a batch, over which the model's own loss is the mean."""
+    return batch["input_ids"].shape[0]
 
 
 class Formulation(ABC):
@@ -96,6 +113,10 @@ class Formulation(ABC):
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Return the loss of `model` on a training batch, a scalar with a gradient."""
         return model_loss(model, batch)
+
+    def weight(self, batch: Batch) -> torch.Tensor | float:
+        """Return over how many examples, or tokens, the loss of a training batch is the mean."""
+        return num_rows(batch)
 
     def outputs(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Return what is kept of the model's outputs on an evaluation batch [B, ...], in fp32."""

@@ -20,7 +20,7 @@ from light_peft.data.table import Table
 from light_peft.data.text import map_quietly, strings
 from light_peft.model.head import LANGUAGE_MODEL
 from light_peft.model.layout import NoHeads
-from light_peft.tasks.continuation import Continuations, collator, mean_loss
+from light_peft.tasks.continuation import Continuations, collator, mean_loss, num_scored
 from light_peft.tasks.formulation import EXAMPLE, GROUP, LABEL, LENGTH, Answers, Collate, Formulation
 from light_peft.tasks.reading import TEXT, TEXTS, accepted_texts, identifiers, prompts_of, text_columns
 
@@ -103,6 +103,10 @@ class Generation(Formulation):
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Return minus the mean log-probability of the tokens of the answers and of their ends."""
         return mean_loss(model, batch)
+
+    def weight(self, batch: Batch) -> torch.Tensor:
+        """Return the number of tokens of the answers and their ends."""
+        return num_scored(batch)
 
     def outputs(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Return the ids of the tokens that the model writes [B, N], `NO_TOKEN` from the end of each answer on."""

@@ -5,6 +5,7 @@ import json
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -38,6 +39,12 @@ class Splits:
     """Name -> examples without labels."""
     duplicates: dict[str, int] = field(default_factory=dict)
     """Validation split -> its examples whose texts are those of a training example."""
+
+    def summary(self) -> dict[str, Any]:
+        """Return what the record of a run says of its data."""
+        rows = {"train": len(self.train or ())} | {name: len(split) for name, split in self.validation.items()}
+        found = {"rows": rows, "sources": self.sources, "digests": self.digests, "duplicates": self.duplicates}
+        return found if self.held_out is None else found | {"held_out": len(self.held_out)}
 
 
 def load_splits(

@@ -1,26 +1,30 @@
 """The training loop: estimation and training both run through it."""
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import send_to_device
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from light_peft.data.batches import Batch
+from light_peft.data.batches import STAND_IN, Batch
 from light_peft.meter import PhaseCost, count_step
-from light_peft.tasks.formulation import model_loss
+from light_peft.processes import any_of, sum_over
+from light_peft.tasks.formulation import model_loss, num_rows
+from light_peft.training.loss_watch import LossWatch
 
 CHECK_EVERY = 10
 """Optimizer steps between two looks at the loss, each of which waits for the device."""
 
 Loss = Callable[[nn.Module, Batch], torch.Tensor]
-"""Runs the model on a batch and returns its loss, a scalar with a gradient."""
+"""Runs the model on a batch and returns its loss, a scalar with a gradient: a mean over what it is the loss of."""
+Weight = Callable[[Batch], torch.Tensor | float]
+"""Returns over how many, such as examples or tokens, the loss of a batch is the mean."""
 OnProgress = Callable[[int, float], None]
 """Receives the optimizer steps done and the mean loss since the last call."""
 
@@ -35,6 +39,24 @@ class Observer(Protocol):
         """See the model after the optimizer has moved it."""
 
 
+class Keeper:
+    """Keeps a phase from being lost; this one writes nothing and never stops."""
+
+    def is_due(self, step: int) -> bool:
+        """Return whether this process would write a checkpoint behind `step` steps."""
+        return False
+
+    def must_stop(self) -> bool:
+        """Return whether this process has been told to end."""
+        return False
+
+    def keep(self, step: int, *, is_over: bool, stop: bool) -> None:
+        """Write a checkpoint behind `step` steps, which may have ended the phase; with `stop` it does not return."""
+
+
+NOTHING_KEPT = Keeper()
+
+
 @dataclass
 class Phase:
     """What one pass through the loop shall do.
@@ -42,11 +64,13 @@ class Phase:
     Attributes:
         name: estimate or train.
         steps: Optimizer steps.
-        accumulation: Forward passes per optimizer step.
+        accumulation: Forward passes per optimizer step and process.
         max_grad_norm: Clip over all trainables; 0 turns it off.
         loss: What is minimised; the model's own loss unless something else is wanted.
+        weight: What the loss of a batch counts for beside those of the step's other batches.
         penalty: Added to the loss, as a function of the current parameters.
         is_done: Asked after every step; the phase ends early where it says so.
+        stands_in: Whether the batch of the moment is there only so that its process has one, and counts for nothing.
     """
 
     name: str
@@ -56,54 +80,120 @@ class Phase:
     accumulation: int = 1
     max_grad_norm: float = 1.0
     loss: Loss = model_loss
+    weight: Weight = num_rows
     penalty: Callable[[], torch.Tensor] | None = None
     is_done: Callable[[], bool] = lambda: False
+    stands_in: bool = False
 
 
-def run_phase(
-    phase: Phase,
-    model: nn.Module,
-    loader: Iterable[Batch],
-    accelerator: Accelerator,
-    *,
-    cost: PhaseCost,
-    observers: Sequence[Observer] = (),
-    on_progress: OnProgress = lambda step, loss: None,
-) -> None:
-    """Train `model` for `phase.steps` optimizer steps at most, passing over `loader` as often as needed.
+class PhaseRun:
+    """One pass through the loop: up to `phase.steps` optimizer steps, from wherever it stands.
 
-    Raises:
-        ValueError: If the loss is not finite; phase and step are named.
+    Attributes:
+        step: Optimizer steps done.
     """
-    parameters = [p for group in phase.optimizer.param_groups for p in group["params"]]
-    watch = LossWatch(phase.name, accelerator.device)
-    tokens = torch.zeros((), dtype=torch.long, device=accelerator.device)
-    batches = endless(loader)
-    model.train()
-    for step in range(phase.steps):
-        micro_batches = [next(batches) for _ in range(phase.accumulation)]
-        with count_step(cost, [shape_of(batch) for batch in micro_batches]):
+
+    def __init__(
+        self, phase: Phase, model: nn.Module, loader: Iterable[Batch], accelerator: Accelerator, *, cost: PhaseCost
+    ) -> None:
+        """Make ready to train `model`, passing over `loader` as often as needed."""
+        self.step = 0
+        self._phase, self._model, self._loader = phase, model, loader
+        self._accelerator, self._cost = accelerator, cost
+        self._watch = LossWatch(phase.name, accelerator)
+        self._tokens = torch.zeros((), dtype=torch.long, device=accelerator.device)
+
+    def run(
+        self,
+        observers: Sequence[Observer] = (),
+        on_progress: OnProgress = lambda step, loss: None,
+        keeper: Keeper = NOTHING_KEPT,
+    ) -> None:
+        """Train to the end of the phase.
+
+        A step is one of the whole run: the batches of all processes and of all its forward passes weigh as they
+        would in one batch.
+
+        Raises:
+            ValueError: If the loss is not finite; phase and step are named.
+        """
+        phase = self._phase
+        batches = endless(self._loader)
+        self._model.train()
+        is_over = self.step >= phase.steps or phase.is_done()
+        while not is_over:
+            self._gradient([next(batches) for _ in range(phase.accumulation)], observers)
+            phase.optimizer.step()
+            phase.scheduler.step()
+            phase.optimizer.zero_grad()
+            self.step += 1
+            if self.step % CHECK_EVERY == 0 or self.step == phase.steps:
+                on_progress(self.step, self._watch.mean(self.step))
+            for observer in observers:
+                observer.after_step(self.step - 1)
+            is_over, is_due, stop = any_of(
+                self._accelerator,
+                self.step == phase.steps or phase.is_done(),
+                keeper.is_due(self.step),
+                keeper.must_stop(),
+            )
+            if is_over or is_due or stop:
+                keeper.keep(self.step, is_over=is_over, stop=stop)
+        self._cost.tokens = (self._cost.tokens or 0) + int(self._tokens)
+
+    def state(self) -> dict[str, Any]:
+        """Return where this process stands: JSON values and tensors."""
+        return {"step": self.step, "watch": self._watch.state(), "tokens": self._tokens}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Stand where `state` says."""
+        self.step = state["step"]
+        self._watch.restore(state["watch"])
+        self._tokens.copy_(state["tokens"])
+
+    def _gradient(self, micro_batches: Sequence[Batch], observers: Sequence[Observer]) -> None:
+        """Compute the gradient of a step, show it to the observers, and clip it."""
+        phase, accelerator = self._phase, self._accelerator
+        micro_batches = [send_to_device(batch, accelerator.device) for batch in micro_batches]
+        with count_step(self._cost, [shape_of(batch) for batch in micro_batches]):
+            shares = self._shares(micro_batches)
             for index, batch in enumerate(micro_batches):
                 last = index == len(micro_batches) - 1
-                with nullcontext() if last else accelerator.no_sync(model):
-                    watch.add(_backward(phase, model, batch, accelerator), step)
-                tokens += batch["attention_mask"].sum()
+                with nullcontext() if last else accelerator.no_sync(self._model):
+                    self._backward(batch, shares[index])
         if phase.max_grad_norm or observers:
             accelerator.unscale_gradients(phase.optimizer)
         for observer in observers:
-            observer.after_backward(step)
+            observer.after_backward(self.step)
         if phase.max_grad_norm:
+            parameters = [p for group in phase.optimizer.param_groups for p in group["params"]]
             nn.utils.clip_grad_norm_(parameters, phase.max_grad_norm)
-        phase.optimizer.step()
-        phase.scheduler.step()
-        phase.optimizer.zero_grad()
-        if (step + 1) % CHECK_EVERY == 0 or step + 1 == phase.steps:
-            on_progress(step + 1, watch.mean(step + 1))
-        for observer in observers:
-            observer.after_step(step)
-        if phase.is_done():
-            break
-    cost.tokens = (cost.tokens or 0) + int(tokens)
+
+    def _shares(self, micro_batches: Sequence[Batch]) -> torch.Tensor:
+        """Return what the mean loss of each batch counts for in that of the whole step; over all they sum to 1."""
+        device, weight = self._accelerator.device, self._phase.weight
+        weights = torch.stack(
+            [
+                torch.zeros((), device=device)
+                if STAND_IN in batch
+                else torch.as_tensor(weight(batch), dtype=torch.float32, device=device)
+                for batch in micro_batches
+            ]
+        )
+        (total,) = sum_over(self._accelerator, weights.sum())
+        return weights / total
+
+    def _backward(self, batch: Batch, share: torch.Tensor) -> None:
+        """Add this batch's share of the gradient; the mean over the processes is that of the step."""
+        phase, processes = self._phase, self._accelerator.num_processes
+        inputs = {name: value for name, value in batch.items() if name != STAND_IN}
+        phase.stands_in = STAND_IN in batch
+        loss = phase.loss(self._model, inputs) * share
+        if phase.penalty is not None:
+            loss = loss + phase.penalty() / (phase.accumulation * processes)
+        self._accelerator.backward(loss * processes)
+        self._watch.add(loss.detach(), self.step)
+        self._tokens += batch["attention_mask"].sum()
 
 
 def shape_of(batch: Batch) -> tuple[int, int]:
@@ -116,16 +206,6 @@ def endless(loader: Iterable[Batch]) -> Iterator[Batch]:
     """Yield the batches of `loader` over and over; each pass is a new epoch of the loader."""
     while True:
         yield from loader
-
-
-def _backward(phase: Phase, model: nn.Module, batch: Batch, accelerator: Accelerator) -> torch.Tensor:
-    """Add this micro-batch's share of the gradient and return its share of the loss, without a gradient."""
-    loss = phase.loss(model, batch)
-    if phase.penalty is not None:
-        loss = loss + phase.penalty()
-    loss = loss / phase.accumulation
-    accelerator.backward(loss)
-    return loss.detach()
 
 
 class Every:
@@ -143,35 +223,3 @@ class Every:
         done = step + 1
         if done % self._interval == 0 and done < self._steps:
             self._action(done)
-
-
-class LossWatch:
-    """Sums the loss on the device and finds the first step at which it was not finite."""
-
-    def __init__(self, phase: str, device: torch.device) -> None:
-        self._phase = phase
-        self._sum = torch.zeros((), device=device)
-        self._first_bad = torch.full((), math.inf, device=device)
-        self._told = 0
-
-    def add(self, loss: torch.Tensor, step: int) -> None:
-        """Take a loss of step `step`, without waiting for the device."""
-        self._sum += loss.float()
-        bad = torch.where(torch.isfinite(loss), math.inf, float(step))
-        self._first_bad = torch.minimum(self._first_bad, bad)
-
-    def mean(self, steps_done: int) -> float:
-        """Return the mean loss of the steps since the last call.
-
-        Raises:
-            ValueError: If a loss was not finite.
-        """
-        if math.isfinite(first_bad := float(self._first_bad)):
-            raise ValueError(
-                f"{self._phase}: the loss is not finite at step {int(first_bad) + 1} of this phase; lower "
-                f"{self._phase}.learning_rate, add {self._phase}.warmup, or take runtime.precision=fp32"
-            )
-        mean = float(self._sum) / (steps_done - self._told)
-        self._sum.zero_()
-        self._told = steps_done
-        return mean

@@ -21,6 +21,8 @@ from light_peft.peft_modules.hf import NAME, HfKind, Lay
 from light_peft.peft_modules.kind import StepObserver
 
 LAYS = {"lora_A": Lay(input=True), "lora_E": Lay(), "lora_B": Lay(output=0)}
+MEMORY = ("ipt", "exp_avg_ipt", "exp_avg_unc")
+"""What HF peft's allocator remembers, each a tensor per matrix."""
 
 
 class RankAllocation:
@@ -33,6 +35,7 @@ class RankAllocation:
         self._tuner = tuner
         self._steps = steps
         self._gradients: list[tuple[nn.Parameter, torch.Tensor]] = []
+        self._is_cut = False
 
     def after_backward(self, step: int) -> None:
         """Hold on to the gradients, which the optimizer drops."""
@@ -48,8 +51,30 @@ class RankAllocation:
             parameter.grad = None
         self._gradients = []
         if step + 1 == self._steps:
-            config = cast(AdaLoraConfig, self._tuner.peft_config[NAME])
-            self._tuner.resize_modules_by_rank_pattern(config.rank_pattern, NAME)
+            self._cut()
+
+    def state(self) -> dict[str, Any]:
+        """Return the importance so far and the ranks that are allocated."""
+        allocator, config = self._tuner.rankallocator, cast(AdaLoraConfig, self._tuner.peft_config[NAME])
+        return {
+            "importance": {name: getattr(allocator, name) for name in MEMORY},
+            "pattern": config.rank_pattern,
+            "is_cut": self._is_cut,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Have seen and allocated what `state` says."""
+        allocator, config = self._tuner.rankallocator, cast(AdaLoraConfig, self._tuner.peft_config[NAME])
+        for name in MEMORY:
+            setattr(allocator, name, dict(state["importance"][name]))
+        config.rank_pattern = state["pattern"]
+        if state["is_cut"]:
+            self._cut()
+
+    def _cut(self) -> None:
+        pattern = cast(AdaLoraConfig, self._tuner.peft_config[NAME]).rank_pattern
+        self._tuner.resize_modules_by_rank_pattern(pattern, NAME)
+        self._is_cut = True
 
 
 class AdaLora(HfKind):

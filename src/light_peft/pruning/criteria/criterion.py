@@ -1,7 +1,7 @@
 """What a criterion is, and what it may look at."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,6 +16,13 @@ from light_peft.pruning.masks import MaskSet, MaskUse
 
 GroupScores = list[torch.Tensor]
 """One vector [site.count] for each site, in the backbone's order."""
+SumOver = Callable[..., tuple[torch.Tensor, ...]]
+"""Returns each of its tensors summed over the processes of the run."""
+
+
+def of_one_process(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Return the tensors as they are."""
+    return tensors
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,7 @@ class Subject:
         masks: The masks on the sites.
         config: The `prune` settings.
         seed: Seed of the run.
+        sums: Sums over the processes of the run, what each has seen of a step.
     """
 
     model: nn.Module
@@ -37,6 +45,7 @@ class Subject:
     masks: MaskSet
     config: PruneConfig
     seed: int
+    sums: SumOver = of_one_process
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -75,12 +84,16 @@ class Criterion(ABC):
         """Watch the forward passes until the handles are removed."""
         return []
 
-    def of_step(self, tokens_BT: torch.Tensor) -> GroupScores:
-        """Return what this optimizer step says, gradients at hand; empty if steps say nothing.
+    def after_forward(self, tokens_BT: torch.Tensor) -> None:
+        """See a forward pass of a step that counts.
 
         Args:
-            tokens_BT: Which tokens of the step's last batch are none of padding, 1 or 0.
+            tokens_BT: Which tokens of the batch are none of padding, 1 or 0.
         """
+        assert tokens_BT.ndim == 2
+
+    def of_step(self) -> GroupScores:
+        """Return what this optimizer step of all processes says, gradients at hand; empty if steps say nothing."""
         return []
 
     @abstractmethod

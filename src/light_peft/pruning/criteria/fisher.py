@@ -2,8 +2,6 @@
 
 from typing import ClassVar
 
-import torch
-
 from light_peft.pruning.criteria.criterion import Criterion, GroupScores
 from light_peft.pruning.masks import MaskUse
 
@@ -17,7 +15,7 @@ class Fisher(Criterion):
 
     mask_use: ClassVar[MaskUse] = "watched"
 
-    def of_step(self, tokens_BT: torch.Tensor) -> GroupScores:
+    def of_step(self) -> GroupScores:
         """Return g^2 of each group; g is the gradient of the step's mean loss."""
         return [self.subject.masks.gradient(site).square() for site in self.subject.sites]
 

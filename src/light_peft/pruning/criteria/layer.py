@@ -22,16 +22,26 @@ class BlockInfluence(Criterion):
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
         self._cosines_LBT: list[torch.Tensor] = [torch.empty(0)] * subject.backbone.num_layers
+        device = next(subject.model.parameters()).device
+        self._sum_L = torch.zeros(subject.backbone.num_layers, device=device)
+        self._count = torch.zeros((), device=device)
 
     def hooks(self) -> list[RemovableHandle]:
         """Compare input and output of every block."""
         blocks = [self.subject.model.get_submodule(path) for path in self.subject.backbone.blocks]
         return [block.register_forward_hook(self._sink(layer), with_kwargs=True) for layer, block in enumerate(blocks)]
 
-    def of_step(self, tokens_BT: torch.Tensor) -> GroupScores:
-        """Return the influence of each site's block, the same for all its groups."""
+    def after_forward(self, tokens_BT: torch.Tensor) -> None:
+        """Add up 1 - cos over the tokens of the batch."""
         weights_BT = with_virtual_tokens(tokens_BT, self._cosines_LBT[0].numel()).float()
-        influence_L = [1 - (cos_BT * weights_BT).sum() / weights_BT.sum() for cos_BT in self._cosines_LBT]
+        self._sum_L += torch.stack([((1 - cos_BT) * weights_BT).sum() for cos_BT in self._cosines_LBT])
+        self._count += weights_BT.sum()
+
+    def of_step(self) -> GroupScores:
+        """Return the influence of each site's block, the same for all its groups."""
+        sum_L, count = self.subject.sums(self._sum_L, self._count)
+        influence_L = sum_L / count
+        self._sum_L, self._count = torch.zeros_like(self._sum_L), torch.zeros_like(self._count)
         return [influence_L[site.layer].expand(site.count) for site in self.subject.sites]
 
     def importance(self, means: GroupScores) -> GroupScores:

@@ -38,7 +38,7 @@ class LoraGradient(Criterion):
             )
 
     @torch.no_grad()
-    def of_step(self, tokens_BT: torch.Tensor) -> GroupScores:
+    def of_step(self) -> GroupScores:
         """Return the sum of (w g)^2 over the weights of each group."""
         return [sum((self._of_port(site, port) for port in self._ports[site]), torch.zeros(())) for site in self._ports]
 

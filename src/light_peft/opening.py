@@ -1,0 +1,254 @@
+"""Opening a run's folder: a new one, one to go on in, or one that is finished; never that of another run."""
+
+import json
+import logging
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+from light_peft.artifacts import (
+    CHECKPOINTS,
+    CONFIG,
+    LOCK,
+    RECORD,
+    RunRecord,
+    is_leftover,
+    new_run_dir,
+    read_json,
+    remove_leftovers,
+    write_json,
+    written,
+)
+from light_peft.config import Config
+
+OUTPUTS = Path("outputs")
+NOT_COMPARED = ("run_dir", "resume", "checkpoint")
+"""Settings that do not change what a run finds: two runs that differ in these alone are the same one."""
+SHOWN = 10
+"""Differing keys that a message lists."""
+
+Settings = dict[str, Any]
+"""Values by dotted key, as JSON has them."""
+Lock = IO[str]
+
+logger = logging.getLogger("light_peft")
+
+
+class BusyError(ValueError):
+    """Another process is at work in the folder."""
+
+
+@dataclass
+class Opened:
+    """The folder of a run, which no other process writes into until it is closed.
+
+    Attributes:
+        folder: The folder; its `config.json` is this run's.
+        record: Of a finished run its record. Else one with the status `running`, which is in the folder as well;
+            of the attempts before it has nothing but `resumed`.
+        is_finished: There is nothing left to do.
+    """
+
+    folder: Path
+    record: RunRecord
+    is_finished: bool
+    _lock: Lock | None = None
+
+    def close(self) -> None:
+        """Let others have the folder."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+
+def open_run(config: Config) -> Opened:
+    """Open the folder that this run shall write into; on the main process alone.
+
+    Without `run_dir` it is a new one, or with `resume` that of the newest unfinished run of this configuration. With
+    `run_dir` the run in it goes on, if it is of this configuration; one that is finished is not done again.
+
+    Raises:
+        ValueError: If the folder belongs to another run, another process is at work in it, it cannot be written
+            into, or there is nothing to resume.
+    """
+    if config.run_dir is not None:
+        return _open(Path(config.run_dir), config)
+    if config.resume:
+        return _resume(config)
+    folder = new_run_dir(None, f"{config.task.name}-{config.model.name}-{config.peft.kind}")
+    return _begin(folder, config, _locked(folder), None)
+
+
+def differences(theirs: Settings, ours: Settings) -> list[str]:
+    """Return what differs between two configurations, one text for each key."""
+    keys = [*theirs, *(key for key in ours if key not in theirs)]
+    return [
+        f"{key} is {_shown(theirs, key)} there and {_shown(ours, key)} now"
+        for key in keys
+        if key not in theirs or key not in ours or theirs[key] != ours[key]
+    ]
+
+
+def _open(folder: Path, config: Config) -> Opened:
+    """Open a given folder."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise ValueError(f"run_dir={folder}: a file of this name is there") from error
+    except OSError as error:
+        raise ValueError(f"run_dir={folder}: cannot be used as a run folder ({error.strerror})") from error
+    record = _record_of_same(folder, config)
+    if record is not None and record.status == "finished":
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # of a run that was killed just before it did so
+        return Opened(folder, record, is_finished=True)
+    lock = _locked(folder)
+    try:
+        record = _record_of_same(folder, config)  # again, for it may have ended only now
+        if record is None or record.status != "finished":
+            return _begin(folder, config, lock, record)
+    except BaseException:
+        lock.close()
+        raise
+    lock.close()
+    return Opened(folder, record, is_finished=True)
+
+
+def _begin(folder: Path, config: Config, lock: Lock, before: RunRecord | None) -> Opened:
+    """Write the configuration, and the record of a run that has begun and has not ended."""
+    remove_leftovers(folder)
+    record = RunRecord(status="running", task=config.task.name, model=config.model.name, peft=config.peft.kind)
+    record.seed, record.config = config.seed, asdict(config)
+    record.resumed = before.resumed if before is not None else []
+    write_json(folder / CONFIG, asdict(replace(config, run_dir=str(folder), resume=False)))
+    record.write(folder)
+    return Opened(folder, record, is_finished=False, _lock=lock)
+
+
+def _record_of_same(folder: Path, config: Config) -> RunRecord | None:
+    """Return the record of the run in the folder, which is one of this configuration; None if it has none yet.
+
+    Raises:
+        ValueError: If it is of another configuration or its own cannot be read, if the folder holds something else,
+            or nothing although there was a run to resume.
+    """
+    if not (folder / CONFIG).exists():
+        if any(path.name != LOCK and not is_leftover(path) for path in folder.iterdir()):
+            raise ValueError(f"run_dir={folder}: this folder is not empty; name a new one or leave run_dir away")
+        if config.resume:
+            both = "without resume=true the same command begins a run there, or goes on with it"
+            raise ValueError(f"resume=true run_dir={folder}: there is no run in this folder; {both}")
+        return None
+    if differing := differences(_settings_of(folder), _settings(asdict(config))):
+        listed = "\n".join(f"  {line}" for line in differing[:SHOWN])
+        more = f"\n  and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
+        raise ValueError(f"run_dir={folder}: the run in this folder is of another configuration:\n{listed}{more}")
+    return _record_in(folder)
+
+
+def _record_in(folder: Path) -> RunRecord | None:
+    """Return the record; one that is damaged counts as none, so that its run is finished once more, to the same end."""
+    if not (folder / RECORD).exists():
+        return None
+    try:
+        return RunRecord.read(folder)
+    except ValueError as error:
+        logger.warning("%s; the run counts as unfinished", error)
+        return None
+
+
+def _resume(config: Config) -> Opened:
+    """Open the folder of the newest unfinished run of this configuration below outputs/, in which nobody works."""
+    ours = _settings(asdict(config))
+    seen: dict[Path, list[str]] = {}
+    notes: list[str] = []
+    for folder in _unfinished(notes):
+        try:
+            seen[folder] = differences(_settings_of(folder), ours)
+            if not seen[folder]:
+                return _open(folder, config)
+        except BusyError as error:
+            notes.append(str(error))
+            del seen[folder]
+        except ValueError as error:
+            notes.append(str(error))
+    where = f"resume=true: no unfinished run of this configuration below {OUTPUTS}/ ({OUTPUTS.resolve()})"
+    lines = [f"{where}; {len(seen)} of other configurations", *notes]
+    if seen:
+        nearest = min(seen, key=lambda folder: len(seen[folder]))
+        lines.append(f"the nearest is {nearest}: {'; '.join(seen[nearest][:SHOWN])}")
+    raise ValueError("\n  ".join(lines))
+
+
+def _unfinished(notes: list[str]) -> Iterator[Path]:
+    """Yield the folders of unfinished runs below outputs/, the one begun or resumed last first."""
+    paths = [path for depth in ("*", "*/*", "*/*/*") for path in OUTPUTS.glob(f"{depth}/{CONFIG}")]
+    runs = [path for path in paths if (path.parent / LOCK).exists()]  # a saved model has a config.json, too
+    for path in sorted(runs, key=lambda path: (path.stat().st_mtime_ns, path), reverse=True):
+        record = _record_in(path.parent)
+        if record is None or record.status != "finished":
+            yield path.parent
+
+
+def _locked(folder: Path) -> Lock:
+    """Return the lock on a folder, which the system frees when this process ends, however it ends.
+
+    Raises:
+        BusyError: If another process has it.
+        ValueError: If the folder cannot be written into.
+    """
+    with written(folder / LOCK):
+        lock = (folder / LOCK).open("a+", encoding="utf-8")
+    try:
+        import fcntl
+
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
+        lock.seek(0)
+        owner = lock.read().strip()
+        lock.close()
+        raise BusyError(f"run_dir={folder}: another process is at work in it ({owner or 'unknown'})") from error
+    except (OSError, ImportError) as error:
+        logger.warning("%s: no lock (%s); take care that no other process gets this run_dir", folder, error)
+    with written(folder / LOCK):
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        lock.flush()
+    return lock
+
+
+def _settings_of(folder: Path) -> Settings:
+    """Return the settings of the run in a folder.
+
+    Raises:
+        ValueError: If they cannot be read.
+    """
+    unknown = "which run this is cannot be told; name another run_dir, or remove the folder"
+    try:
+        values = read_json(folder / CONFIG)
+    except ValueError as error:
+        raise ValueError(f"run_dir={folder}: {error}; {unknown}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"run_dir={folder}: {folder / CONFIG} is not a configuration; {unknown}")
+    return _settings(values)
+
+
+def _settings(config: dict[str, Any]) -> Settings:
+    """Return the values of a configuration, without those that do not matter, by dotted key."""
+    plain = json.loads(json.dumps(config))
+    return dict(_flat({key: value for key, value in plain.items() if key not in NOT_COMPARED}, ""))
+
+
+def _flat(values: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _shown(settings: Settings, key: str) -> str:
+    return json.dumps(settings[key], ensure_ascii=False) if key in settings else "not there"
