@@ -6,11 +6,13 @@ no way back to an ordinary model, which the cut needs, so `unshard` takes away w
 """
 
 import gc
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import TypeVar
 
 import torch
+from accelerate import Accelerator
 from torch import distributed, nn
 from torch.distributed._composable.contract import REGISTRY_KEY, STATE_KEY
 from torch.distributed._composable_state import _module_state_mapping
@@ -27,6 +29,17 @@ MARKS = ("_is_fsdp_managed_module", "_fsdp_use_orig_params", STATE_KEY, REGISTRY
 ACTION = "_action_inside"
 
 Result = TypeVar("Result")
+
+logger = logging.getLogger(__name__)
+
+
+def place(model: nn.Module, blocks: Sequence[nn.Module], accelerator: Accelerator, sharding: str) -> nn.Module:
+    """Return `model` where this process computes: whole, or its frozen weights sharded if `sharding` is `fsdp`."""
+    if sharding == "fsdp" and accelerator.num_processes > 1:
+        return shard(model, blocks, accelerator.device)
+    if sharding == "fsdp":
+        logger.warning("runtime.sharding=fsdp has no effect: there is one process")
+    return model.to(accelerator.device)
 
 
 def shard(model: nn.Module, blocks: Sequence[nn.Module], device: torch.device) -> nn.Module:
