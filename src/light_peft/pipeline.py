@@ -21,6 +21,7 @@ from light_peft.loading import read_plan, read_scores, save_run, write_decision
 from light_peft.meter import Meter, part
 from light_peft.model import check_length, count_block_parameters, count_parameters, describe
 from light_peft.model.load import load_foundation
+from light_peft.model.sharding import is_sharded, place, unshard
 from light_peft.opening import Opened, open_run
 from light_peft.peft_modules import all_kinds, check_model, peft_kind
 from light_peft.phases import Phases
@@ -158,6 +159,7 @@ class Run:
             self.everything = keep_all(heads, neurons, ranks)
             check_feasible(self.rule, self.everything)
             check_prunable(config.prune, self.kind.views(self.model), self.backbone)
+            self._place()
         self.record.data = splits.summary()
         self.record.base = {"source": foundation.source, "head": foundation.head}
         self._count_parameters("before", blocks)
@@ -219,6 +221,7 @@ class Run:
         masks = scores.masks if scores is not None and prune.fold_masks else {}
         return_free_memory()
         with self.meter.phase("surgery"):
+            self._gather()
             views = self.kind.views(self.model)
             increments = recovery.increments_of(views, plan, recovery.touched_paths(prune, backbone, views))
             model, adapter = self.kind.take_off(self.model)
@@ -229,6 +232,7 @@ class Run:
             cut_backbone(model, backbone, plan, cuts, replaced)
             blocks = count_block_parameters(backbone, model)
             self.model = self.kind.put_on(model, adapter)
+            self._place()
         self._count_parameters("after", blocks)
         self.record.plan = plan.summary(self.everything)
         parameters = self.record.parameters
@@ -278,10 +282,22 @@ class Run:
 
     def save(self) -> None:
         """Write adapter, tokenizer and, if asked for, the cut foundation model."""
-        logger.debug("save begins")
+        self._gather(keep=self.accelerator.is_main_process)
         save = partial(save_run, self.folder, self.config, self.model, self.tokenizer)
         self.record.base |= on_main(self.accelerator, save)
         self.meter.add_up(gather_object([self.meter.state()]))
+
+    def _place(self) -> None:
+        """Put the model where this process computes, a part of it or the whole."""
+        bare = self.kind.bare(self.model)
+        blocks = [bare.get_submodule(path) for path in self.backbone.blocks]
+        self.model = place(self.model, blocks, self.accelerator, self.config.runtime.sharding)
+
+    def _gather(self, *, keep: bool = True) -> None:
+        """Have the model whole, on the CPU if it was sharded, and what estimation has found beside it."""
+        if is_sharded(self.model):
+            self.model = unshard(self.model, keep=keep)
+            self.moments = {path: found.to(torch.device("cpu")) for path, found in self.moments.items()}
 
     def _replaced(self, way: recovery.Recovery, model: PreTrainedModel) -> dict[str, torch.Tensor]:
         """Return the weights that make up for what is cut, a file from here on if there are any."""

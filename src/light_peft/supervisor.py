@@ -90,9 +90,9 @@ class Workers:
 
     def stopped_by(self) -> int | None:
         """Return the signal that made the workers end before they had finished; None where none did."""
-        stops = {128 + signum: signum for signum in SIGNALS}
+        stops: dict[int, int] = {128 + signum: signum for signum in SIGNALS}
         if self._asked:
-            stops |= {code: self._asked[0] for code in (*stops, -signal.SIGTERM)}
+            stops |= dict.fromkeys((*stops, -signal.SIGTERM), self._asked[0])
         return next((stops[code] for code in self._codes() if code in stops), None)
 
     def _is_failure(self, code: int) -> bool:

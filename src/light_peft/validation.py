@@ -257,6 +257,11 @@ def _peft_contradictions(config: Config, kind: KindRules) -> Iterator[str]:
         share = getattr(config.prune, f"peft_{part}")
         if config.prune.method != "none" and share and part not in kind.can_prune:
             yield f"prune.peft_{part}={share:g}: peft={name} has no {part}s to prune; set prune.peft_{part}=0"
+    if config.runtime.sharding == "fsdp" and not kind.keeps_base:
+        yield (
+            f"runtime.sharding=fsdp: only frozen weights are spread over the processes, and peft={name} trains the "
+            "model's own; set runtime.sharding=none, or take another kind such as peft=lora"
+        )
     yield from kind.refusals(config)
 
 
