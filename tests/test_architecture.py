@@ -47,7 +47,7 @@ LAYERS = (
     Layer(
         (
             *("light_peft.launch", "light_peft.loading", "light_peft.phases", "light_peft.pipeline"),
-            *("light_peft.report.*", "light_peft.rescoring", "light_peft.worker"),
+            *("light_peft.report.*", "light_peft.rescoring", "light_peft.session", "light_peft.worker"),
         ),
         mutual=True,
     ),
