@@ -41,7 +41,7 @@ def run(config: Config, console: Console | None = None) -> tuple[RunRecord, Path
         return record, folder
     log = start_logging(folder / artifacts.LOG if opened else None, console)
     try:
-        with Interrupts() as interrupts:
+        with Interrupts() as interrupts, artifacts.disk_trouble():
             for note in notes:
                 logger.warning(note)
             Run(config, folder, record, console, accelerator, interrupts).execute()
