@@ -6,7 +6,6 @@ import hydra
 from omegaconf import DictConfig
 
 from light_peft import door
-from light_peft.words import check_words
 
 door.register()
 
@@ -18,8 +17,8 @@ def compose_and_run(composed: DictConfig) -> float | None:
 
 
 def checked() -> None:
-    """Hold the words of the command line against what Hydra would take in silence, and go on with them."""
-    check_words(sys.argv[1:], door.options_of)
+    """Look at the command line, then let Hydra compose what it says."""
+    door.check_words(sys.argv[1:])
     compose_and_run()
 
 
@@ -27,15 +26,6 @@ def main() -> None:
     """Exit with 0, or with 2 and one message where something was wrong with what was asked for."""
     sys.argv[1:] = door.options_first(door.with_model_folders(sys.argv[1:]))
     sys.exit(door.guarded(checked))
-<<<<<<< HEAD
-
-
-def checked() -> None:
-    """Look at the command line, then let Hydra compose what it says."""
-    door.check_words(sys.argv[1:])
-    compose_and_run()
-=======
->>>>>>> fuzz5
 
 
 if __name__ == "__main__":

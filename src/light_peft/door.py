@@ -28,7 +28,7 @@ from light_peft import launchers
 from light_peft.config import Config, config_from_dict
 from light_peft.interrupts import Interrupted
 from light_peft.supervisor import WorkerDied
-from light_peft.words import explain_word, without_classes
+from light_peft.words import explain_word, hold_words, without_classes
 
 USER_ERRORS = (ValueError, HydraException, OmegaConfBaseException)
 FAILURES: list[int] = []
@@ -181,8 +181,10 @@ def check_words(words: list[str]) -> None:
     """Look at what only the whole command line shows.
 
     Raises:
-        ValueError: If it asks for a sweep in each process of a group, where every job would wait for the others'.
+        ValueError: If a word would do nothing, or it asks for a sweep in each process of a group, where every job
+            would wait for the others'.
     """
+    hold_words(words, options_of)
     launchers.join_slurm_step()
     is_sweep = any(word in ("-m", "--multirun") or word.endswith("hydra.mode=MULTIRUN") for word in words)
     if is_sweep and (size := launchers.group_size()) > 1:

@@ -18,7 +18,7 @@ RAISED = re.compile(r"\w+(?:Error|Exception) (?=raised while|while evaluating)")
 """How Hydra begins a message that it has from an error inside: with the name of its class."""
 
 
-def check_words(words: list[str], options: Callable[[str], list[str]]) -> None:
+def hold_words(words: list[str], options: Callable[[str], list[str]]) -> None:
     """Hold the words against what Hydra would take in silence, or stumble over without a word on where.
 
     Args:
