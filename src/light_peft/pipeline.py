@@ -43,6 +43,7 @@ from light_peft.training.distill import TEACHER, DistilledLoss
 from light_peft.training.loop import Every, Observer
 from light_peft.training.optim import trainable_groups
 from light_peft.validation import check
+from light_peft.writing import disk_trouble
 
 PHASES = ("load", "estimate", "surgery", "train", "evaluate")
 
@@ -69,7 +70,7 @@ def run(config: Config, console: Console | None = None) -> tuple[RunRecord, Path
         return record, folder
     log = start_logging(folder / artifacts.LOG if opened else None, console)
     try:
-        with Interrupts() as interrupts, artifacts.disk_trouble():
+        with Interrupts() as interrupts, disk_trouble():
             for note in notes:
                 logger.warning(note)
             Run(config, folder, record, console, accelerator, interrupts).execute()
