@@ -31,7 +31,7 @@ class Layer(NamedTuple):
 # Lowest first.
 FOUNDATION = (
     *("artifacts", "checkpoints", "config.*", "hub", "interrupts", "launchers", "meter", "opening", "processes"),
-    *("runtime", "states", "supervisor", "validation"),
+    *("runtime", "states", "supervisor", "validation", "writing"),
 )
 LAYERS = (
     Layer(("light_peft.pruning", "light_peft.pruning.scores", "light_peft.pruning.plan")),
@@ -47,7 +47,7 @@ LAYERS = (
     Layer(
         (
             *("light_peft.launch", "light_peft.loading", "light_peft.phases", "light_peft.pipeline"),
-            *("light_peft.report.*", "light_peft.rescoring", "light_peft.worker"),
+            *("light_peft.report.*", "light_peft.rescoring", "light_peft.session", "light_peft.worker"),
         ),
         mutual=True,
     ),

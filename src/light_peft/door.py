@@ -137,9 +137,9 @@ def _failed_job(error: Exception) -> JobFailed:
 
 def _run(config: Config) -> float | None:
     from light_peft.launch import num_processes, run_in_processes
-    from light_peft.pipeline import run
     from light_peft.report.table import show_record
     from light_peft.rescoring import rescore
+    from light_peft.session import run
 
     console = Console(quiet=launchers.rank() != 0)
     if config.evaluate is not None:
