@@ -33,7 +33,7 @@ from light_peft.artifacts import RunRecord
         ("zzz=1", "zzz: unknown key. There are: checkpoint, data, estimate, evaluate, model"),
         ("+foo=1", "Key 'foo' not in 'Config'"),
         ("seed=abc", "Value 'abc' of type 'str' could not be converted to Integer"),
-        ("seed", "Error parsing override 'seed'"),
+        ("seed", "'seed' cannot be read: it is no key=value"),
     ],
 )
 def test_a_word_that_is_not_understood(tmp_path: Path, word: str, expected: str) -> None:
