@@ -72,7 +72,9 @@ def run_in_processes(config: Config, count: int) -> tuple[RunRecord, Path]:
         if (failed := workers.first_failure()) is not None:
             _give_up(workers, failed, folder)
         if (signum := workers.stopped_by()) is not None:
-            raise _with_note(Interrupted(signum), folder)
+            interrupted = Interrupted(signum)
+            interrupted.add_note(f"the same command with run_dir={folder} goes on")
+            raise interrupted
     return RunRecord.read(folder), folder
 
 
@@ -84,4 +86,4 @@ def _give_up(workers: Workers, failed: int, folder: Path) -> NoReturn:
     record = RunRecord.read(folder)
     record.status, record.error = "failed", short
     record.write(folder)
-    raise WorkerDied(whole)
+    raise WorkerDied(f"{whole}\nthe same command with run_dir={folder} goes on")

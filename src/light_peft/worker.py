@@ -17,7 +17,6 @@ from light_peft.config import config_from_dict
 from light_peft.interrupts import Interrupted
 from light_peft.supervisor import ERROR_FILE
 
-
 PR_SET_PDEATHSIG = 1
 
 
