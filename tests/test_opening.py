@@ -96,6 +96,33 @@ def test_an_unfinished_run_goes_on_and_its_record_begins_anew(leave: Leave, stat
     assert artifacts.read_json(folder / artifacts.CONFIG)["checkpoint"]["keep"] == 7
 
 
+@pytest.mark.parametrize(("status", "left"), [("finished", False), ("failed", True), ("interrupted", True)])
+def test_checkpoints_go_when_the_record_says_finished(status: str, left: bool) -> None:
+    opened = open_run(config("run"))
+    (opened.folder / artifacts.CHECKPOINTS / "000001-train-2").mkdir(parents=True)
+    opened.record.status = status
+    opened.end()
+    assert RunRecord.read(opened.folder).status == status
+    assert (opened.folder / artifacts.CHECKPOINTS).exists() == left
+    assert open_run(config("run")).is_finished == (status == "finished")  # and the lock is gone
+
+
+def test_checkpoints_stay_where_the_record_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = open_run(config("run"))
+    (opened.folder / artifacts.CHECKPOINTS / "000001-train-2").mkdir(parents=True)
+    opened.record.status = "finished"
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(ValueError, match=r"^run/result\.json: cannot be written \(No space left on device\)"):
+            opened.end()
+    assert (opened.folder / artifacts.CHECKPOINTS).exists()
+    assert not reopened(config("run")).is_finished
+
+
 def test_a_finished_run_is_not_begun_again(leave: Leave) -> None:
     folder = leave("finished", "run")
     (folder / artifacts.CHECKPOINTS / "000001-train-2").mkdir(parents=True)

@@ -134,7 +134,7 @@ def test_versions_and_hardware_are_plain_values() -> None:
     assert {"python", "light-peft", "torch", "transformers", "peft"} <= set(found)
     assert "not installed" not in found.values()
     assert found["torch"].startswith(torch.__version__.split("+")[0])
-    described = hardware()
+    described = hardware(start_runtime(RuntimeConfig(device="cpu", precision="fp32"), 0))
     assert described["threads"] == torch.get_num_threads()
     assert all(isinstance(value, str | int) for value in described.values())
 

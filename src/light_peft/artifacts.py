@@ -1,5 +1,6 @@
 """Every file a run writes: names, record, JSON in and out, checksums; written whole or not at all."""
 
+import errno
 import hashlib
 import json
 import os
@@ -31,6 +32,7 @@ CHECKPOINTS = "checkpoints"
 LOCK = ".lock"
 LOG = "run.log"
 
+DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 OS_ERROR = re.compile(r"\(os error (\d+)\)")
 """How safetensors says which error of the system it met."""
 
@@ -126,6 +128,9 @@ def whole_folder(path: Path) -> Iterator[Path]:
         try:
             yield temporary
             seal_folder(temporary, path)
+        except NotWrittenError as error:
+            error.filename = str(error.filename).replace(str(temporary), str(path))  # the name that a user knows
+            raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -178,6 +183,23 @@ def written(path: Path) -> Iterator[None]:
         if (code := OS_ERROR.search(str(error))) is None:
             raise
         raise NotWrittenError(int(code[1]), os.strerror(int(code[1])), str(path)) from error
+
+
+@contextmanager
+def disk_trouble() -> Iterator[None]:
+    """Say of a disk that is full or may only be read, wherever in the block it is met, what it is.
+
+    Raises:
+        NotWrittenError: If there was one.
+    """
+    try:
+        yield
+    except NotWrittenError:
+        raise
+    except OSError as error:
+        if error.errno not in DISK_TROUBLE:
+            raise
+        raise NotWrittenError(error.errno, os.strerror(error.errno), error.filename or "a file in a cache") from error
 
 
 def _temporary(path: Path) -> Path:

@@ -71,6 +71,7 @@ class Checkpoints:
         if self._accelerator.is_main_process:
             shutil.rmtree(self.folder / TEMPORARY, ignore_errors=True)
             if is_written:
+                logger.debug("checkpoint behind step %d of %s", checkpoint.step, checkpoint.stage)
                 self._remove_old()
         return is_written
 
@@ -92,11 +93,6 @@ class Checkpoints:
         _, stage, step = _parts(folder)
         own = read_state(folder, OWN.format(self._accelerator.process_index))
         return Checkpoint(stage, step, read_state(folder, SHARED), own)
-
-    def clear(self) -> None:
-        """Remove all checkpoints."""
-        if self._accelerator.is_main_process:
-            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _make_room(self) -> None:
         if self._accelerator.is_main_process:

@@ -5,6 +5,7 @@ cut foundation model. Without the latter the foundation model is loaded again fr
 along the plan, and its weights are held against the checksum in the record.
 """
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ from light_peft.pruning.scores import Scores
 from light_peft.pruning.surgery import check_widths, cut_backbone, plan_cuts
 
 WEIGHTS = "model.safetensors"
+
+logger = logging.getLogger("light_peft")
 
 
 def load(run_dir: str | Path, *, merge: bool = False) -> nn.Module:
@@ -161,6 +164,7 @@ def save_run(
 
     The checksums of all of it come last. `model` is used up: PEFT is taken off it.
     """
+    logger.debug("save begins")
     artifacts.remove_saved(folder)
     kind = peft_kind(config.peft.kind)
     kind.save(model, folder / artifacts.ADAPTER, config.model.path or config.model.name)

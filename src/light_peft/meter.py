@@ -1,5 +1,6 @@
 """What each phase of a run costs: seconds, steps, examples, tokens, FLOPs, peak memory."""
 
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 CLEAR_REFS = Path("/proc/self/clear_refs")
 STATUS = Path("/proc/self/status")
+logger = logging.getLogger("light_peft")
 STEPS_COUNTED = 2
 """Optimizer steps of a phase whose FLOPs are counted; the rest follow from their shapes."""
 
@@ -73,6 +75,7 @@ class Meter:
         """Charge the block to phase `name`."""
         self._charge()
         self._active.append(name)
+        logger.debug("%s begins", name)
         cost = self.phases.setdefault(name, PhaseCost())
         try:
             yield cost
@@ -80,6 +83,7 @@ class Meter:
             self._charge()
             self._active.pop()
             settle_flops(cost)
+            logger.debug("%s ends", name)
 
     def settle(self) -> None:
         """Charge the active phase with what it has cost up to now."""

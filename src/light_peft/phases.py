@@ -14,6 +14,7 @@ from light_peft.data.batches import TrainLoader, padding_words
 from light_peft.evaluation.examiner import Examiner
 from light_peft.interrupts import Interrupts
 from light_peft.keeping import PhaseKeeper, RunKeeper, Stateful
+from light_peft.model.sharding import is_sharded
 from light_peft.report.progress import phase_progress
 from light_peft.training.loop import Observer, Phase, PhaseRun
 from light_peft.training.optim import ParameterGroup, build_optimizer, build_scheduler, count_steps
@@ -71,7 +72,10 @@ class Phases:
         accelerator, record = self.keeper.accelerator, self.keeper.record
         set_seed(self.config.seed, device_specific=True)
         loader = self._loader(phase.name, train_set, examiner)
-        wrapped, phase.optimizer = accelerator.prepare(model, phase.optimizer)
+        phase.optimizer = accelerator.prepare(phase.optimizer)
+        # A sharded model is where it belongs, and averages its gradients in the loop.
+        whole = not is_sharded(model)
+        wrapped = accelerator.prepare_model(model, device_placement=whole, evaluation_mode=not whole)
         run = PhaseRun(phase, wrapped, loader, accelerator, cost=self.keeper.meter.phases[phase.name])
         parts = {"run": run, "loader": loader, **parts}
         self.keeper.resume(phase.name, model, phase, parts)

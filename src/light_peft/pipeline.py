@@ -1,7 +1,7 @@
 """The method as one page of verbs, in the paper's order."""
 
 import logging
-from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import datasets
@@ -14,19 +14,19 @@ from transformers import PreTrainedModel
 from light_peft import artifacts
 from light_peft.artifacts import RunRecord
 from light_peft.config import Config
-from light_peft.evaluation.examiner import Examiner, check_asked
-from light_peft.interrupts import Interrupted, Interrupts
+from light_peft.evaluation.examiner import Examiner
+from light_peft.interrupts import Interrupts
 from light_peft.keeping import RunKeeper, Stateful
 from light_peft.loading import read_plan, read_scores, save_run, write_decision
 from light_peft.meter import Meter, part
 from light_peft.model import check_length, count_block_parameters, count_parameters, describe
 from light_peft.model.load import load_foundation
-from light_peft.opening import Opened, open_run
-from light_peft.peft_modules import all_kinds, check_model, peft_kind
+from light_peft.model.sharding import is_sharded, place, unshard
+from light_peft.peft_modules import check_model, peft_kind
 from light_peft.phases import Phases
 from light_peft.processes import on_main, sum_over
 from light_peft.pruning import recovery
-from light_peft.pruning.criteria import Subject, criterion_names, criterion_of
+from light_peft.pruning.criteria import Subject, criterion_of
 from light_peft.pruning.decision import check_prunable, plan_of
 from light_peft.pruning.estimate import ImportanceRecorder, mask_groups, mask_penalty
 from light_peft.pruning.masks import masked
@@ -35,61 +35,16 @@ from light_peft.pruning.plan import PruneRule, PruningPlan, check_feasible, keep
 from light_peft.pruning.scores import Scores
 from light_peft.pruning.settle import Settlement
 from light_peft.pruning.surgery import cut_backbone, plan_cuts
-from light_peft.runtime import git_state, hardware, return_free_memory, start_logging, start_runtime, versions
+from light_peft.runtime import git_state, hardware, return_free_memory, versions
 from light_peft.tasks.registry import formulation_of
 from light_peft.tasks.splits import load_splits
 from light_peft.training.distill import TEACHER, DistilledLoss
-from light_peft.training.loop import Every, Observer, Phase
+from light_peft.training.loop import Every, Observer
 from light_peft.training.optim import trainable_groups
-from light_peft.validation import check
 
 PHASES = ("load", "estimate", "surgery", "train", "evaluate")
 
 logger = logging.getLogger("light_peft")
-
-
-def run(config: Config, console: Console | None = None) -> tuple[RunRecord, Path]:
-    """Run the whole method once, or what is left of it to do; return its record and the folder that holds it.
-
-    In a group of processes each calls this; the main one alone writes.
-
-    Raises:
-        ValueError: If something is wrong with what was asked for. Where the run had begun, its record
-            says `failed` and why.
-        Interrupted: If the run was told to end; its record says `interrupted`, and it can go on.
-    """
-    notes = check(config, all_kinds(), criterion_names())
-    check_asked(config)
-    accelerator = start_runtime(config.runtime, config.seed)
-    console = (console or Console(stderr=True)) if accelerator.is_main_process else Console(quiet=True)
-    opened: list[Opened] = []
-    folder, record, is_finished = on_main(accelerator, lambda: _open(config, opened))
-    if is_finished:
-        return record, folder
-    log = start_logging(folder / artifacts.LOG if opened else None, console)
-    try:
-        with Interrupts() as interrupts:
-            for note in notes:
-                logger.warning(note)
-            Run(config, folder, record, console, accelerator, interrupts).execute()
-        record.status = "finished"
-    except BaseException as error:
-        record.status = "interrupted" if isinstance(error, Interrupted) else "failed"
-        record.error = f"{type(error).__name__}: {error}"
-        error.add_note(f"the same command with run_dir={folder} goes on")
-        logger.debug("the run ended early", exc_info=error)
-        raise
-    finally:
-        if opened:
-            opened[0].end()
-        logger.removeHandler(log)
-        log.close()
-    return record, folder
-
-
-def _open(config: Config, opened: list[Opened]) -> tuple[Path, RunRecord, bool]:
-    opened.append(found := open_run(config))
-    return found.folder, found.record, found.is_finished
 
 
 class Run:
@@ -112,9 +67,7 @@ class Run:
         self.train_set: datasets.Dataset
         self.keeper = RunKeeper(folder, config.checkpoint, accelerator, record, self.meter)
         self.phases = Phases(config, self.keeper, interrupts, console)
-        record.versions, record.git = versions(), git_state()
-        record.hardware = hardware() | {"precision": accelerator.mixed_precision.replace("no", "fp32")}
-        record.hardware |= {"processes": accelerator.num_processes, "sharding": config.runtime.sharding}
+        record.versions, record.git, record.hardware = versions(), git_state(), hardware(accelerator)
 
     def execute(self) -> None:
         """Go through all phases and fill the record; a stage whose output is there is not done again."""
@@ -159,13 +112,12 @@ class Run:
             ranks = {path: view.rank for path, view in self.kind.views(self.model).items()}
             self.everything = keep_all(heads, neurons, ranks)
             check_feasible(self.rule, self.everything)
-            if config.prune.method != "none":
-                check_prunable(config.prune, self.kind.views(self.model), self.backbone)
+            check_prunable(config.prune, self.kind.views(self.model), self.backbone)
+            self._place()
         self.record.data = splits.summary()
         self.record.base = {"source": foundation.source, "head": foundation.head}
         self._count_parameters("before", blocks)
-        rows = self.record.data["rows"]
-        logger.info(f"{config.task.name} {rows} on {config.model.name} from {foundation.source}")
+        logger.info(f"{config.task.name} {self.record.data['rows']} on {config.model.name} from {foundation.source}")
 
     def estimate(self) -> Scores:
         """Train PEFT, head and masks together; return the importance of everything that may be cut."""
@@ -178,16 +130,16 @@ class Run:
         with self.meter.phase("estimate"), masked(bare, self.backbone.sites, criterion.mask_use) as masks:
             phase = self.phases.make("estimate", groups + mask_groups(masks, rate, config), steps, self.examiner)
             phase.penalty = mask_penalty(masks, config)
-            subject = Subject(
-                bare, self.backbone, self.kind.views(self.model), masks, self.config.prune, self.config.seed, self._sums
-            )
+            views, sums = self.kind.views(self.model), partial(sum_over, self.accelerator)
+            subject = Subject(bare, self.backbone, views, masks, self.config.prune, self.config.seed, sums)
             recorder = ImportanceRecorder(subject, criterion(subject), config, steps, lambda: not phase.stands_in)
             settlement = Settlement(recorder, self._plan_of, config)
             phase.is_done = lambda: settlement.is_settled
             moments = ConsumerMoments(subject, second=self.config.prune.refit, counts=lambda: recorder.is_active)
+            parts: dict[str, Stateful] = {"recorder": recorder, "settlement": settlement, "moments": moments}
             with recorder.watching(self.model), moments.watching(self.model, recovery.needs_moments(self.config.prune)):
-                parts: dict[str, Stateful] = {"recorder": recorder, "settlement": settlement, "moments": moments}
-                self._run_phase(phase, [recorder, settlement], parts)
+                watching: list[Observer] = [recorder, settlement]
+                self.model = self.phases.run(phase, self.model, self.train_set, self.examiner, watching, parts)
             self.moments = moments.total()
             self.record.history += settlement.history
             return recorder.scores()
@@ -223,6 +175,7 @@ class Run:
         masks = scores.masks if scores is not None and prune.fold_masks else {}
         return_free_memory()
         with self.meter.phase("surgery"):
+            self._gather()
             views = self.kind.views(self.model)
             increments = recovery.increments_of(views, plan, recovery.touched_paths(prune, backbone, views))
             model, adapter = self.kind.take_off(self.model)
@@ -233,6 +186,7 @@ class Run:
             cut_backbone(model, backbone, plan, cuts, replaced)
             blocks = count_block_parameters(backbone, model)
             self.model = self.kind.put_on(model, adapter)
+            self._place()
         self._count_parameters("after", blocks)
         self.record.plan = plan.summary(self.everything)
         parameters = self.record.parameters
@@ -256,15 +210,15 @@ class Run:
             if TEACHER in self.train_set.column_names:
                 phase.loss = DistilledLoss(config.distill, config.distill_temperature)
             observers: list[Observer] = [*of_kind, Every(self.phases.steps_per_epoch(rows), steps, self.evaluate)]
-            self._run_phase(phase, observers, self.parts)
+            self.model = self.phases.run(phase, self.model, self.train_set, self.examiner, observers, self.parts)
 
     def evaluate(self, after_step: int | None = None) -> None:
         """Score the model as it stands and note it as the result so far."""
         record = self.record
         with self.meter.phase("evaluate") as cost:
             metrics = self.examiner.examine(self.model, cost)
-        record.metrics, record.primary_metric = metrics, self.examiner.primary_name()
-        record.calibration = self.examiner.settings
+        record.metrics, record.calibration = metrics, self.examiner.settings
+        record.primary_metric = self.examiner.primary_name()
         record.score = metrics[record.primary_metric]
         record.best_score = max(record.score, -1.0 if record.best_score is None else record.best_score)
         step = after_step or self.phases.training_steps(len(self.train_set))
@@ -282,12 +236,22 @@ class Run:
 
     def save(self) -> None:
         """Write adapter, tokenizer and, if asked for, the cut foundation model."""
-        tokenizer = self.tokenizer
-        self.record.base |= on_main(self.accelerator, lambda: save_run(self.folder, self.config, self.model, tokenizer))
+        self._gather(keep=self.accelerator.is_main_process)
+        save = partial(save_run, self.folder, self.config, self.model, self.tokenizer)
+        self.record.base |= on_main(self.accelerator, save)
         self.meter.add_up(gather_object([self.meter.state()]))
 
-    def _run_phase(self, phase: Phase, observers: list[Observer], parts: Mapping[str, Stateful]) -> None:
-        self.model = self.phases.run(phase, self.model, self.train_set, self.examiner, observers, parts)
+    def _place(self) -> None:
+        """Put the model where this process computes, a part of it or the whole."""
+        bare = self.kind.bare(self.model)
+        blocks = [bare.get_submodule(path) for path in self.backbone.blocks]
+        self.model = place(self.model, blocks, self.accelerator, self.config.runtime.sharding)
+
+    def _gather(self, *, keep: bool = True) -> None:
+        """Have the model whole, on the CPU if it was sharded, and what estimation has found beside it."""
+        if is_sharded(self.model):
+            self.model = unshard(self.model, keep=keep)
+            self.moments = {path: found.to(torch.device("cpu")) for path, found in self.moments.items()}
 
     def _replaced(self, way: recovery.Recovery, model: PreTrainedModel) -> dict[str, torch.Tensor]:
         """Return the weights that make up for what is cut, a file from here on if there are any."""
@@ -301,9 +265,6 @@ class Run:
 
     def _plan_of(self, scores: Scores) -> PruningPlan:
         return plan_of(scores, self.rule, self.backbone)
-
-    def _sums(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return sum_over(self.accelerator, *tensors)
 
     def _count_parameters(self, when: str, blocks: int) -> None:
         total, trainable = count_parameters(self.model, self.backbone.head_modules)

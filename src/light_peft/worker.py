@@ -40,7 +40,7 @@ def work(folder: Path) -> None:
     """Do this process's part of the run that `folder` is made for."""
     from torch import distributed
 
-    from light_peft.pipeline import run
+    from light_peft.session import run
 
     config = config_from_dict(artifacts.read_json(folder / artifacts.CONFIG))
     config.run_dir = str(folder)

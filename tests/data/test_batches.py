@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from transformers import DataCollatorWithPadding, PreTrainedTokenizerFast
 
 from light_peft.config import TaskConfig
-from light_peft.data.batches import EXAMPLE, LENGTH, ROW, Batch, TrainLoader, eval_loader, padding_words
+from light_peft.data.batches import EXAMPLE, LENGTH, ROW, STAND_IN, Batch, TrainLoader, eval_loader, padding_words
 from light_peft.tasks.registry import formulation_of
 
 VOCABULARY = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3} | {f"w{i}": i + 4 for i in range(300)}
@@ -91,6 +91,54 @@ def test_every_epoch_has_all_examples_in_an_order_of_its_own(
     assert order(same) == epochs[1]
     assert order(other) != epochs[0]
     assert order(loader(1)) == epochs[0]
+
+
+@pytest.mark.parametrize("padding", ["dynamic", "max_length"])
+@pytest.mark.parametrize("count", [2, 3, 7])
+def test_the_shares_of_the_processes_make_up_the_global_batch(
+    encoded: Dataset, tokenizer: PreTrainedTokenizerFast, padding: str, count: int
+) -> None:
+    """A process more is a batch that is larger, and nothing else; a share that would be empty has a stand-in."""
+    examples, padded = encoded.select(range(4 * 4 * count + count // 2)), collate(tokenizer, padding)
+    sizes: dict[str, Any] = {"padding": padding, "seed": 3}
+    shares = [list(TrainLoader(examples, padded, batch_size=4, **sizes, share=(rank, count))) for rank in range(count)]
+    whole = list(TrainLoader(examples, padded, batch_size=4 * count, **sizes))
+    assert {len(share) for share in shares} == {len(whole)} == {5}
+    for index, batch in enumerate(whole):
+        own = [share[index] for share in shares if STAND_IN not in share[index]]
+        assert sorted(order(own)) == sorted(order([batch]))
+    assert [STAND_IN in share[-1] for share in shares] == [rank >= count // 2 for rank in range(count)]
+    assert not any(STAND_IN in batch for share in shares for batch in share[:-1])
+
+
+def test_a_position_is_gone_back_to(encoded: Dataset, tokenizer: PreTrainedTokenizerFast) -> None:
+    def loader() -> TrainLoader:
+        return TrainLoader(encoded, collate(tokenizer), **SIZES, seed=4)
+
+    whole, left = loader(), loader()
+    epochs = [order(whole) for _ in range(3)]
+    list(left)
+    seen = iter(left)
+    next(seen), next(seen)
+    other = loader()
+    other.restore(left.state())
+    assert left.state() == {"epoch": 1, "taken": 2}
+    assert [order(other), order(other)] == [epochs[1][16:], epochs[2]]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("padding", ["dynamic", "max_length"])
+def test_the_processes_answer_everything_in_equally_many_batches(
+    encoded: Dataset, tokenizer: PreTrainedTokenizerFast, count: int, padding: str
+) -> None:
+    words: dict[str, Any] = {"batch_size": 8, "padding": padding}
+    padded = collate(tokenizer, padding)
+    shares = [list(eval_loader(encoded, padded, **words, share=(rank, count))) for rank in range(count)]
+    sizes = [[len(batch[ROW]) for batch in share] for share in shares]
+    assert all(size == sizes[0] for size in sizes)
+    rows = [int(row) for share in shares for batch in share for row in batch[ROW]]
+    assert set(rows) == set(range(205))
+    assert len(rows) - 205 == -205 % count
 
 
 def test_global_random_state_neither_matters_nor_changes(encoded: Dataset, tokenizer: PreTrainedTokenizerFast) -> None:

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from light_peft.model.sharding import whole_tensor
+
 
 @dataclass(frozen=True)
 class MatrixCut:
@@ -50,8 +52,8 @@ def width_out_in(linear: nn.Module) -> tuple[int, int]:
 
 
 def weight_OI(linear: nn.Module) -> torch.Tensor:
-    """Return the weight of a linear map as [O, I], however it is stored."""
-    weight = linear.get_parameter("weight")
+    """Return the weight of a linear map as [O, I], however it is stored; a sharded one is gathered."""
+    weight = whole_tensor(linear.get_parameter("weight"))
     return weight.T if isinstance(linear, Conv1D) else weight
 
 

@@ -13,11 +13,13 @@ from light_peft.pruning.surgery import modules_on_empty_sites
 
 
 def check_prunable(config: PruneConfig, views: Mapping[str, PeftView], backbone: Backbone) -> None:
-    """Hold what is configured against the model and its PEFT modules.
+    """Hold what is configured to be cut against the model and its PEFT modules.
 
     Raises:
         ValueError: If something cannot be done with them; all of it is named.
     """
+    if config.method == "none":
+        return
     of_criterion = criterion_of(config.criterion).refusals(views, backbone)
     if reasons := [*of_criterion, *recovery.refusals(config, views)]:
         raise ValueError("\n".join(reasons))

@@ -28,6 +28,11 @@ class Moments:
     sum_I: torch.Tensor
     squares_II: torch.Tensor | None
 
+    def to(self, device: torch.device) -> "Moments":
+        """Return them on `device`."""
+        squares_II = self.squares_II.to(device) if self.squares_II is not None else None
+        return Moments(self.count.to(device), self.sum_I.to(device), squares_II)
+
     def mean_I(self) -> torch.Tensor:
         """Return the mean of x."""
         return self.sum_I / self.count

@@ -20,6 +20,7 @@ from light_peft.data.table import Table
 from light_peft.data.text import map_quietly, strings
 from light_peft.model.head import LANGUAGE_MODEL
 from light_peft.model.layout import NoHeads
+from light_peft.model.sharding import inside
 from light_peft.tasks.continuation import Continuations, collator, mean_loss, num_scored
 from light_peft.tasks.formulation import EXAMPLE, GROUP, LABEL, LENGTH, Answers, Collate, Formulation
 from light_peft.tasks.reading import TEXT, TEXTS, accepted_texts, identifiers, prompts_of, text_columns
@@ -122,7 +123,7 @@ class Generation(Formulation):
         )
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
         with _plain_generation(writer):
-            whole: Any = cast(Any, writer).generate(**inputs, generation_config=greedy)
+            whole: Any = inside(model, lambda: cast(Any, writer).generate(**inputs, generation_config=greedy))
         written_BN = whole[:, batch["input_ids"].shape[1] :]
         is_end_BN = torch.isin(written_BN, torch.tensor(ends, dtype=torch.long, device=written_BN.device))
         answers_BN = written_BN.masked_fill(is_end_BN.cumsum(dim=1) > 0, NO_TOKEN)

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from light_peft.data.batches import STAND_IN, Batch
 from light_peft.meter import PhaseCost, count_step
+from light_peft.model.sharding import average_gradients, is_sharded
 from light_peft.processes import any_of, sum_over
 from light_peft.tasks.formulation import model_loss, num_rows
 from light_peft.training.loss_watch import LossWatch
@@ -161,6 +162,8 @@ class PhaseRun:
                 last = index == len(micro_batches) - 1
                 with nullcontext() if last else accelerator.no_sync(self._model):
                     self._backward(batch, shares[index])
+            if is_sharded(self._model):
+                average_gradients(self._model.parameters())
         if phase.max_grad_norm or observers:
             accelerator.unscale_gradients(phase.optimizer)
         for observer in observers:
