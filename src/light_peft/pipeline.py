@@ -188,7 +188,8 @@ class Run:
             self.model = self.kind.put_on(model, adapter)
             self._place()
         self._count_parameters("after", blocks)
-        self.record.plan = plan.summary(self.everything)
+        layers = [self.backbone.layer_of(path) for path in plan.ranks]
+        self.record.plan = plan.summary(self.everything) | {"lowest_trained_layer": min(layers, default=None)}
         parameters = self.record.parameters
         logger.info(
             f"kept {parameters['blocks_after'] / parameters['blocks_before']:.1%} of the blocks, "

@@ -63,6 +63,7 @@ NOT_NEGATIVE = (
 RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     ((*SHARES, "peft.tinit", "peft.tfinal"), lambda value: 0 <= value < 1, "a share must be in [0, 1)"),
     (("peft.dropout",), lambda value: 0 <= value < 1, "a probability must be in [0, 1)"),
+    (("prune.module_depth",), lambda value: 0 <= value <= 1, "a weight must be in [0, 1]"),
     (("estimate.window", "estimate.tolerance"), lambda value: 0 < value <= 1, "must be in (0, 1]"),
     (POSITIVE, lambda value: 0 < value < math.inf, "must be above 0, and finite"),
     (("task.choice.max_train",), lambda value: value >= 2, "must be 2 or more: a right candidate and another one"),
@@ -88,7 +89,14 @@ UNREAD: tuple[tuple[Callable[[Config], bool], str, tuple[str, ...]], ...] = (
     (
         lambda config: config.prune.method == "none",
         "prune=none cuts nothing",
-        (*SHARES, "prune.compensate_bias", "prune.refit", "prune.merge_cut_peft", "train.distill"),
+        (
+            *SHARES,
+            "prune.module_depth",
+            "prune.compensate_bias",
+            "prune.refit",
+            "prune.merge_cut_peft",
+            "train.distill",
+        ),
     ),
     (
         lambda config: config.prune.method != "none" and config.prune.criterion != "mask",

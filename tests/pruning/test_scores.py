@@ -77,6 +77,28 @@ def test_scores_come_back_from_their_tensors() -> None:
         assert torch.equal(back.tensors()[name], tensor)
 
 
+DEPTHS = {"low.a": 0, "low.b": 0, "top.a": 2, "top.b": 2}
+
+
+@pytest.mark.parametrize(
+    ("weight", "order"),
+    [
+        (0.0, ["low.a", "top.b", "top.a", "low.b"]),
+        (0.25, ["low.a", "top.b", "top.a", "low.b"]),
+        (0.5, ["top.b", "low.a", "top.a", "low.b"]),
+        (1.0, ["top.b", "top.a", "low.a", "low.b"]),
+    ],
+)
+def test_depth_counts_for_as_much_as_asked(weight: float, order: list[str]) -> None:
+    """By importance low.a leads top.b by a third; by depth top.b leads low.a by two thirds."""
+    values = {"low.a": 9.0, "low.b": 1.0, "top.a": 2.0, "top.b": 8.0}
+    ranks = {name: torch.ones(2) for name in values}
+    leaning = Scores((torch.ones(1),), (torch.ones(1),), values, ranks).leaning(DEPTHS, weight)
+    found = sorted(values, key=lambda name: (-leaning.modules[name], -values[name]))
+    assert found == order
+    assert leaning.ranks is ranks
+
+
 def test_scores_refuse_what_is_not_finite() -> None:
     with pytest.raises(AssertionError, match="finite"):
         Scores((torch.tensor([float("nan")]),), (torch.ones(1),))

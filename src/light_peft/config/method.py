@@ -58,6 +58,9 @@ class PruneConfig:
     """Share of FFN neurons to cut, in [0, 1)."""
     peft_module: float = 0.0
     """Share of PEFT modules to remove whole, in [0, 1)."""
+    module_depth: float = 0.0
+    """Weight of depth beside importance in choosing PEFT modules, in [0, 1]: 0 asks importance alone, 1 removes the
+    modules of the lowest layers first, so that the backward pass ends early."""
     peft_rank: float = 0.0
     """Share of ranks to cut among the PEFT modules that stay, in [0, 1)."""
     attn_scope: str = "layer"

@@ -38,6 +38,10 @@ class Backbone:
         """Return the sites of one kind, in the order of the layers."""
         return tuple(site for site in self.sites if site.kind == kind)
 
+    def layer_of(self, path: str) -> int:
+        """Return the number of the block that the module at `path` lies in; -1 where it lies below all of them."""
+        return next((layer for layer, block in enumerate(self.blocks) if f"{path}.".startswith(f"{block}.")), -1)
+
     def paths_of(self, targets: list[str]) -> list[str]:
         """Return the distinct paths of the named projections in every layer, in the model's order.
 

@@ -26,11 +26,12 @@ def check_prunable(config: PruneConfig, views: Mapping[str, PeftView], backbone:
 
 
 def plan_of(scores: Scores, rule: PruneRule, backbone: Backbone) -> PruningPlan:
-    """Return the plan; modules on sublayers that lose everything are the first to go.
+    """Return the plan; modules on sublayers that lose everything are the first to go, then as `rule` leans.
 
     Raises:
         ValueError: If nothing would be left of a layer that must keep something, or of PEFT.
     """
+    scores = scores.leaning({path: backbone.layer_of(path) for path in scores.modules}, rule.module_depth)
     plan = make_plan(scores, rule)
     if void := modules_on_empty_sites(backbone, plan):
         plan = make_plan(scores.with_least(void), rule).without(void)

@@ -27,6 +27,7 @@ class PruneRule:
     attn: float = 0.0
     ffn: float = 0.0
     peft_module: float = 0.0
+    module_depth: float = 0.0
     peft_rank: float = 0.0
     attn_scope: str = "layer"
     ffn_scope: str = "global"

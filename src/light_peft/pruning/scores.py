@@ -4,7 +4,8 @@ Shape suffixes: B batch, T tokens, I input width, O output width, R rank.
 Equations: Gu et al., Light-PEFT, Findings of ACL 2024 (arXiv 2406.03792); "reference" is the published code.
 """
 
-from collections.abc import Collection
+from bisect import bisect_left
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -39,6 +40,22 @@ class Scores:
         """Return the scores with these PEFT modules below all others."""
         return replace(self, modules={name: -1.0 if name in names else v for name, v in self.modules.items()})
 
+    def leaning(self, depths: Mapping[str, int], weight: float) -> "Scores":
+        """Return the scores with each PEFT module's place by importance blended with its place by depth.
+
+        A place is the share of the modules that lie below, from 0 to 1; equal values share one. The blend is
+        (1 - weight) * place by importance + weight * place by depth; with a weight of 0 nothing changes.
+
+        Args:
+            depths: The layer of each module.
+            weight: What depth counts for, in [0, 1].
+        """
+        if not weight:
+            return self
+        importance, depth = _places(self.modules), _places({name: depths[name] for name in self.modules})
+        blend = {name: (1 - weight) * importance[name] + weight * depth[name] for name in self.modules}
+        return replace(self, modules=blend)
+
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return all values as named fp32 tensors, ready for a safetensors file."""
         named = {f"attn.{layer}": vector for layer, vector in enumerate(self.attn)}
@@ -63,6 +80,12 @@ class Scores:
             ranks=ranks,
             masks=named("mask."),
         )
+
+
+def _places(values: Mapping[str, float]) -> dict[str, float]:
+    """Return for each name the share of the others whose value is lower."""
+    ordered = sorted(values.values())
+    return {name: bisect_left(ordered, value) / max(1, len(ordered) - 1) for name, value in values.items()}
 
 
 def mask_importance(mask: torch.Tensor, compare: str) -> torch.Tensor:
