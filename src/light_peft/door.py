@@ -45,10 +45,12 @@ def register() -> None:
     """Make the schema and the resolvers known to Hydra, and let errors come to us unformatted.
 
     Threads of torch that wait shall sleep: spinning ones made a run ten times slower as soon as another process
-    wanted a core. OpenMP reads this when torch is imported, which is later.
+    wanted a core. OpenMP reads this when torch is imported, which is later. Torch's warnings in C++ are about its own
+    use, and each process of a group would print them.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     ConfigStore.instance().store(name="schema", node=Config)
     OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(3), use_cache=True, replace=True)
 
