@@ -116,8 +116,10 @@ def killed_and_resumed(cwd: Path, words: Sequence[str], kills: Sequence[Kill], s
 
 
 def struck(attempt: Attempt, kill: Kill, seconds: float) -> bool:
-    """Strike behind the kill's share of a phase that takes so long; whether it hit."""
-    time.sleep(kill.share * seconds)
+    """Strike behind the kill's share of a phase that takes so long, or when it ends before that; whether it hit."""
+    until = time.monotonic() + kill.share * seconds
+    while time.monotonic() < until and not any(text == f"{kill.aimed} ends" for _, text in attempt.lines()):
+        time.sleep(0.002)
     kill.second = round(time.monotonic() - attempt.began, 2)
     try:
         is_hit = attempt.kill(kill.victim)

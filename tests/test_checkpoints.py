@@ -254,7 +254,7 @@ def test_a_full_disk_is_one_warning_and_no_end(
     syncs = 0
     while True:
         with monkeypatch.context() as patch:
-            patch.setattr(artifacts.os, "fsync", failing(syncs, full))
+            patch.setattr(os, "fsync", failing(syncs, full))
             if store.write(at(2)):
                 break
         left = names(store)[1:]

@@ -17,6 +17,7 @@ from light_peft.processes import on_main
 from light_peft.pruning.criteria import criterion_names
 from light_peft.runtime import start_logging, start_runtime
 from light_peft.validation import check
+from light_peft.writing import disk_trouble
 
 logger = logging.getLogger("light_peft")
 
@@ -41,7 +42,7 @@ def run(config: Config, console: Console | None = None) -> tuple[RunRecord, Path
         return record, folder
     log = start_logging(folder / artifacts.LOG if opened else None, console)
     try:
-        with Interrupts() as interrupts, artifacts.disk_trouble():
+        with Interrupts() as interrupts, disk_trouble():
             for note in notes:
                 logger.warning(note)
             Run(config, folder, record, console, accelerator, interrupts).execute()
@@ -53,10 +54,10 @@ def run(config: Config, console: Console | None = None) -> tuple[RunRecord, Path
         logger.debug("the run ended early", exc_info=error)
         raise
     finally:
-        if opened:
-            opened[0].end()
         logger.removeHandler(log)
         log.close()
+        if opened:
+            opened[0].end()
     return record, folder
 
 
