@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from fuzz import files
+from fuzz import files, models, objects, runs
 from fuzz import settings as command_line
 from fuzz.case import Case
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
@@ -10,7 +10,7 @@ from hypothesis.strategies import SearchStrategy
 
 KINDS: dict[str, Callable[[], SearchStrategy[Case]]] = {
     f"{module.__name__.rpartition('.')[2]}.{kind.__name__}": kind
-    for module in (command_line, files)
+    for module in (command_line, files, objects, models, runs)
     for kind in module.KINDS
 }
 """Name -> what draws inputs."""
