@@ -22,6 +22,7 @@ from transformers import (
 from light_peft import artifacts
 from light_peft.artifacts import RunRecord
 from light_peft.config import Config, config_from_dict
+from light_peft.hub import pinned
 from light_peft.model import Backbone, describe
 from light_peft.model.head import CLASSES, ends_in
 from light_peft.model.load import load_foundation
@@ -69,7 +70,7 @@ def load_base(run_dir: str | Path) -> PreTrainedModel:
     plan = read_plan(folder)
     if (folder / artifacts.MODEL / WEIGHTS).is_file():
         return _load_saved(folder / artifacts.MODEL, record.head, plan)
-    model = _cut_again(folder, config_from_dict(record.config), plan)
+    model = _cut_again(folder, pinned(config_from_dict(record.config), record), plan)
     if record.base["sha256"] != base_sha256(model, describe(model)):
         raise ValueError(f"{folder}: the foundation model from {record.base['source']} is not the one of this run")
     return model.eval()
