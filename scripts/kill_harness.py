@@ -30,6 +30,7 @@ PHASES = ("load", "estimate", "surgery", "train", "evaluate", "save")
 SMALL = ("debug=smoke", "runtime.device=cpu", "estimate.steps=12", "train.max_steps=24", "checkpoint.steps=3")
 """A run of half a minute in which every phase takes a moment."""
 KILLS_PER_RUN = 5
+BEGINNING, END = "the beginning", "its end"
 WRITTEN = re.compile(r"checkpoint behind step (\d+) of (\w+)")
 RESUMED = re.compile(r"goes on behind step (\d+) of (\w+)")
 
@@ -43,7 +44,7 @@ class Kill:
     victim: str
     hit: str = ""
     second: float = 0.0
-    resumed: str = "the beginning"
+    resumed: str = BEGINNING
     problems: list[str] = field(default_factory=list)
 
 
@@ -65,10 +66,22 @@ def undisturbed(cwd: Path, words: Sequence[str]) -> dict[str, float]:
     return {"load": took - (lines[-1][0] - began["load ends"]), **seconds}
 
 
-def newest_checkpoint(run_dir: Path) -> str:
-    """Return stage and step of the newest checkpoint there is."""
+def learn(seconds: dict[str, float], attempt: Attempt) -> None:
+    """Take the shortest time in which a phase was seen from its beginning to its end: a busy machine is slower."""
+    at = {text: at for at, text in reversed(attempt.lines())}  # the first time each was said
+    if any(RESUMED.fullmatch(text) for text in at):
+        return
+    for name in PHASES[1:-1]:
+        if f"{name} ends" in at:
+            seconds[name] = min(seconds[name], at[f"{name} ends"] - at[f"{name} begins"])
+
+
+def newest_state(run_dir: Path) -> str:
+    """Return where a run that is killed now goes on: stage and step of the newest checkpoint there is, or its end."""
+    if (run_dir / artifacts.RECORD).exists() and artifacts.RunRecord.read(run_dir).status == "finished":
+        return END
     names = [path.name.split("-") for path in (run_dir / artifacts.CHECKPOINTS).glob("[0-9]*-*-*")]
-    return "-".join(max(names, key=lambda parts: int(parts[0]))[1:]) if names else "the beginning"
+    return "-".join(max(names, key=lambda parts: int(parts[0]))[1:]) if names else BEGINNING
 
 
 @dataclass
@@ -86,11 +99,13 @@ def killed_and_resumed(cwd: Path, words: Sequence[str], kills: Sequence[Kill], s
         attempt = Attempt.start(cwd, words)
         is_hit = kill is not None and attempt.wait_for(kill.aimed) and struck(attempt, kill, seconds[kill.aimed])
         code = attempt.end()
+        learn(seconds, attempt)
         if outcome.kills:
             note_resume(outcome.kills[-1], attempt, expected)
         if kill is not None and is_hit:
             outcome.kills.append(kill)
-            expected = newest_checkpoint(cwd / RUN)
+            expected = newest_state(cwd / RUN)
+            kill.hit = "exit" if expected == END else kill.hit
         elif code:
             said = (cwd / "output.txt").read_text(encoding="utf-8", errors="replace")
             outcome.problems.append(f"an attempt ended with {code}: {said[-300:]}")
@@ -101,8 +116,10 @@ def killed_and_resumed(cwd: Path, words: Sequence[str], kills: Sequence[Kill], s
 
 
 def struck(attempt: Attempt, kill: Kill, seconds: float) -> bool:
-    """Strike behind the kill's share of a phase that takes so long; whether it hit."""
-    time.sleep(kill.share * seconds)
+    """Strike behind the kill's share of a phase that takes so long, or when it ends before that; whether it hit."""
+    until = time.monotonic() + kill.share * seconds
+    while time.monotonic() < until and not any(text == f"{kill.aimed} ends" for _, text in attempt.lines()):
+        time.sleep(0.002)
     kill.second = round(time.monotonic() - attempt.began, 2)
     try:
         is_hit = attempt.kill(kill.victim)

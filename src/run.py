@@ -16,16 +16,16 @@ def compose_and_run(composed: DictConfig) -> float | None:
     return door.run_composed(composed)
 
 
-def main() -> None:
-    """Exit with 0, or with 2 and one message where something was wrong with what was asked for."""
-    sys.argv[1:] = door.options_first(door.with_model_folders(sys.argv[1:]))
-    sys.exit(door.guarded(checked))
-
-
 def checked() -> None:
     """Look at the command line, then let Hydra compose what it says."""
     door.check_words(sys.argv[1:])
     compose_and_run()
+
+
+def main() -> None:
+    """Exit with 0, or with 2 and one message where something was wrong with what was asked for."""
+    sys.argv[1:] = door.options_first(door.with_model_folders(sys.argv[1:]))
+    sys.exit(door.guarded(checked))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ class Layer(NamedTuple):
 # Lowest first.
 FOUNDATION = (
     *("artifacts", "checkpoints", "config.*", "hub", "interrupts", "launchers", "meter", "opening", "processes"),
-    *("runtime", "states", "supervisor", "validation"),
+    *("runtime", "states", "supervisor", "validation", "writing"),
 )
 LAYERS = (
     Layer(("light_peft.pruning", "light_peft.pruning.scores", "light_peft.pruning.plan")),
@@ -47,11 +47,12 @@ LAYERS = (
     Layer(
         (
             *("light_peft.launch", "light_peft.loading", "light_peft.phases", "light_peft.pipeline"),
-            *("light_peft.report.*", "light_peft.rescoring", "light_peft.worker"),
+            *("light_peft.report.*", "light_peft.rescoring", "light_peft.session", "light_peft.worker"),
         ),
         mutual=True,
     ),
     Layer(("light_peft",)),
+    Layer(("light_peft.words",)),
     Layer(("light_peft.door.*",)),
     Layer(("run",)),
 )
@@ -64,7 +65,7 @@ PURE_LIBRARIES = {"numpy", "torch"}
 FORBIDDEN = tuple((f"light_peft.{who}.*", "light_peft.pruning.*") for who in ("training", "evaluation"))
 
 # Below the door nobody sees Hydra or its DictConfig, so that the package is a library as well.
-HYDRA_DOORS = ("run", "light_peft.door.*")
+HYDRA_DOORS = ("run", "light_peft.door.*", "light_peft.words")
 
 PICKLES = ("pickle", "dill", "cloudpickle", "joblib", "shelve")
 PICKLING_CALLS = ("torch.save", "torch.load")

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from light_peft import artifacts
-from light_peft.artifacts import RunRecord, tensors_sha256, whole_file, whole_folder
+from light_peft.artifacts import RunRecord, tensors_sha256
+from light_peft.writing import whole_file, whole_folder
 
 CONTRACT = """
 status error task model peft seed config versions git primary_metric score best_score metrics parameters plan phases

@@ -2,6 +2,7 @@ import errno
 import logging
 import os
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import torch
 from accelerate import Accelerator
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
+from torch import multiprocessing, nn
 
+from checkpoint_cases import work
 from light_peft import artifacts, checkpoints
 from light_peft.checkpoints import Checkpoint, Checkpoints, State
 from light_peft.states import read_state, write_state
@@ -252,7 +254,7 @@ def test_a_full_disk_is_one_warning_and_no_end(
     syncs = 0
     while True:
         with monkeypatch.context() as patch:
-            patch.setattr(artifacts.os, "fsync", failing(syncs, full))
+            patch.setattr(os, "fsync", failing(syncs, full))
             if store.write(at(2)):
                 break
         left = names(store)[1:]
@@ -267,3 +269,19 @@ def test_a_full_disk_is_one_warning_and_no_end(
     assert message.startswith("no checkpoint could be written, the run goes on without: ")
     assert "No space left on device" in message
     assert str(store.folder) in message
+
+
+def test_two_processes_write_and_find_the_same_one_or_none(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    multiprocessing.spawn(work, args=(2, port, str(tmp_path)), nprocs=2)
+    for rank in range(2):
+        first, second = f"1 0 {rank}", f"3 0 {rank}"
+        said = (tmp_path / f"{rank}.txt").read_text(encoding="utf-8").splitlines()
+        assert said == ["none", "True", first, "False", first, "False", first, "True", second, first]
+    assert names(make(tmp_path / "run")) == ["000001-train-1", "000002-train-3"]
+    with pytest.raises(
+        ValueError, match=r"000001-train-1: written by 2 processes, 1 cannot go on from this checkpoint"
+    ):
+        make(tmp_path / "run").latest()

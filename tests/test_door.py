@@ -30,10 +30,10 @@ from light_peft.artifacts import RunRecord
         ("sede=1", "sede: unknown key. Did you mean seed"),
         ("prune.fnn=0.4", "prune.fnn: unknown key. Did you mean prune.ffn"),
         ("data.files.trian=a.tsv", "data.files.trian: unknown key. Did you mean data.files.train"),
-        ("zzz=1", "zzz: unknown key. There are: data, estimate, evaluate, model"),
+        ("zzz=1", "zzz: unknown key. There are: checkpoint, data, estimate, evaluate, model"),
         ("+foo=1", "Key 'foo' not in 'Config'"),
         ("seed=abc", "Value 'abc' of type 'str' could not be converted to Integer"),
-        ("seed", "Error parsing override 'seed'"),
+        ("seed", "'seed' cannot be read: it is no key=value"),
     ],
 )
 def test_a_word_that_is_not_understood(tmp_path: Path, word: str, expected: str) -> None:

@@ -18,9 +18,10 @@ import light_peft
 from light_peft import artifacts, door
 from light_peft.config import Config, config_from_dict
 from light_peft.model.head import CLASSES, SPAN
-from light_peft.pipeline import Run, run
+from light_peft.pipeline import Run
 from light_peft.pruning.masks import masked
 from light_peft.rescoring import rescore
+from light_peft.session import run
 from model_cases import logits, tiny_batch
 
 QUIET = Console(quiet=True)
@@ -132,7 +133,7 @@ def test_a_new_process_loads_the_same_logits_to_the_bit(tmp_path: Path, override
             super().save()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("light_peft.pipeline.Run", Watched)
+        patch.setattr("light_peft.session.Run", Watched)
         run(config, QUIET)
     here = Path(__file__).parent
     done = subprocess.run(
@@ -201,7 +202,7 @@ def test_folded_masks_keep_the_function_of_the_masked_model(tmp_path: Path) -> N
 
     shares = [f"prune.{name}=0" for name in ("attn", "ffn", "peft_module", "peft_rank")]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("light_peft.pipeline.Run", Watched)
+        patch.setattr("light_peft.session.Run", Watched)
         finish(tmp_path / "run", *shares, "prune.criterion=mask", "prune.fold_masks=true", "save.model=false")
     torch.testing.assert_close(seen[0], seen[1], atol=2e-6, rtol=0)
 
@@ -229,7 +230,7 @@ def test_the_teacher_is_the_model_before_the_cut(tmp_path: Path) -> None:
             seen.update(noted=torch.tensor([row["teacher"]]), expected=output.detach())
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("light_peft.pipeline.Run", Watched)
+        patch.setattr("light_peft.session.Run", Watched)
         record = finish(tmp_path / "run", "train.distill=0.5", "save.model=false")
     torch.testing.assert_close(seen["noted"], seen["expected"], atol=1e-5, rtol=0)
     assert record["status"] == "finished"
@@ -257,7 +258,7 @@ def test_modules_on_lost_sublayers_go_first(tmp_path: Path) -> None:
 
     shares = ["prune.attn=0.5", "prune.attn_scope=global", "prune.allow_empty=true", "prune.ffn=0", "prune.peft_rank=0"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("light_peft.pipeline.Run", Watched)
+        patch.setattr("light_peft.session.Run", Watched)
         record = finish(tmp_path / "run", *shares, "prune.peft_module=0.67", "save.model=false")
     assert record["plan"]["heads"] == [4, 0]
     assert len(record["plan"]["ranks"]) == 4

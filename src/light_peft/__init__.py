@@ -12,7 +12,7 @@ __all__ = ["attach_adapter", "load", "load_base", "run"]
 def __getattr__(name: str) -> Any:
     """Import the public calls when they are first used, so that the command line starts fast."""
     if name == "run":
-        from light_peft.pipeline import run
+        from light_peft.session import run
 
         return run
     if name in __all__:

@@ -2,12 +2,7 @@
 
 import hashlib
 import json
-import os
-import re
-import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,31 +11,22 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from light_peft.writing import whole_file
+
 CONFIG = "config.json"
 RECORD = "result.json"
 PLAN = "plan.json"
 SCORES = "scores.safetensors"
 RECOVERY = "recovery.safetensors"
-TEACHER = "teacher.safetensors"
 ADAPTER = "adapter"
 MODEL = "model"
 TOKENIZER = "tokenizer"
 PREDICTIONS = "predictions"
 CHECKSUMS = "checksums.json"
 CHECKPOINTS = "checkpoints"
+TEACHER = f"{CHECKPOINTS}/teacher.safetensors"
 LOCK = ".lock"
 LOG = "run.log"
-
-OS_ERROR = re.compile(r"\(os error (\d+)\)")
-"""How safetensors says which error of the system it met."""
-
-
-class NotWrittenError(OSError, ValueError):
-    """A file could not be written: the disk is full, may only be read, or the like. Says which file and why."""
-
-    def __str__(self) -> str:
-        """Return the message for the user."""
-        return f"{self.filename}: cannot be written ({self.strerror})"
 
 
 @dataclass
@@ -92,97 +78,6 @@ class RunRecord:
             return cls(**values)
         except TypeError as error:
             raise ValueError(f"{folder / RECORD} is not a run record: {error}") from error
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path`; it becomes `path` only if the block ends well, and survives a power cut.
-
-    Raises:
-        NotWrittenError: If the system refuses a part of it.
-    """
-    temporary = _temporary(path)
-    with written(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield temporary
-            sync(temporary)
-            temporary.replace(path)
-            sync(path.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder beside `path`; it becomes `path` only if the block ends well, and survives a power cut.
-
-    Raises:
-        NotWrittenError: If the system refuses a part of it, or `path` is there already.
-    """
-    temporary = _temporary(path)
-    with written(path):
-        temporary.mkdir(parents=True)
-        try:
-            yield temporary
-            seal_folder(temporary, path)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-
-
-def seal_folder(temporary: Path, path: Path) -> None:
-    """Make `path` of a folder that is written: the disk has all of its files before it has the name."""
-    for part in (*temporary.rglob("*"), temporary):
-        sync(part)
-    temporary.replace(path)
-    sync(path.parent)
-
-
-def sync(path: Path) -> None:
-    """Wait until the disk has the file, or the names in the folder."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def is_leftover(path: Path) -> bool:
-    """Whether a name is one that a write has until it is done, ours or that of safetensors."""
-    return path.name.startswith(".") and (path.name.endswith(".part") or path.name.startswith(".tmp"))
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove what writes that were killed have left in a folder which nobody else writes into."""
-    for path in filter(is_leftover, list(folder.iterdir())):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-
-
-@contextmanager
-def written(path: Path) -> Iterator[None]:
-    """Say of what goes wrong in the block, where the system is to blame, that `path` cannot be written.
-
-    Raises:
-        NotWrittenError: If the system refuses a part of it.
-    """
-    try:
-        yield
-    except NotWrittenError:
-        raise
-    except OSError as error:
-        raise NotWrittenError(error.errno, error.strerror or str(error), str(path)) from error
-    except SafetensorError as error:
-        if (code := OS_ERROR.search(str(error))) is None:
-            raise
-        raise NotWrittenError(int(code[1]), os.strerror(int(code[1])), str(path)) from error
-
-
-def _temporary(path: Path) -> Path:
-    """Return a name that no other process takes, be it on another machine or in another container."""
-    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
 
 
 def write_json(path: Path, values: Any) -> None:

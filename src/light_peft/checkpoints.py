@@ -17,8 +17,9 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from light_peft.artifacts import CHECKPOINTS, CHECKSUMS, file_sha256, read_json, seal_folder, write_json, written
+from light_peft.artifacts import CHECKPOINTS, CHECKSUMS, file_sha256, read_json, write_json
 from light_peft.states import JSON, TENSORS, State, read_state, write_state
+from light_peft.writing import seal_folder, written
 
 __all__ = ["Checkpoint", "Checkpoints", "State"]
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -28,6 +28,7 @@ from light_peft import launchers
 from light_peft.config import Config, config_from_dict
 from light_peft.interrupts import Interrupted
 from light_peft.supervisor import WorkerDied
+from light_peft.words import explain_word, hold_words, without_classes
 
 USER_ERRORS = (ValueError, HydraException, OmegaConfBaseException)
 FAILURES: list[int] = []
@@ -44,10 +45,12 @@ def register() -> None:
     """Make the schema and the resolvers known to Hydra, and let errors come to us unformatted.
 
     Threads of torch that wait shall sleep: spinning ones made a run ten times slower as soon as another process
-    wanted a core. OpenMP reads this when torch is imported, which is later.
+    wanted a core. OpenMP reads this when torch is imported, which is later. Torch's warnings in C++ are about its own
+    use, and each process of a group would print them.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     ConfigStore.instance().store(name="schema", node=Config)
     OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(3), use_cache=True, replace=True)
 
@@ -78,8 +81,8 @@ def _without_folders(word: str, names: dict[str, str]) -> str:
 
 def _choice_of(value: str, names: dict[str, str]) -> str:
     """Return the name of the choice for `value`; `names` holds those made before, by folder."""
-    folder, taken = Path(value).expanduser(), {*_options("model"), *names.values()}
-    if value in _options("model") or not (folder / "config.json").is_file():
+    folder, taken = Path(value).expanduser(), {*options_of("model"), *names.values()}
+    if value in options_of("model") or not (folder / "config.json").is_file():
         return value
     if value not in names:
         base = re.sub(r"[^A-Za-z0-9_.-]+", "_", folder.resolve().name)
@@ -137,9 +140,9 @@ def _failed_job(error: Exception) -> JobFailed:
 
 def _run(config: Config) -> float | None:
     from light_peft.launch import num_processes, run_in_processes
-    from light_peft.pipeline import run
     from light_peft.report.table import show_record
     from light_peft.rescoring import rescore
+    from light_peft.session import run
 
     console = Console(quiet=launchers.rank() != 0)
     if config.evaluate is not None:
@@ -170,7 +173,7 @@ def value_overrides() -> dict[str, Any]:
         ValueError: If a word chooses a group, which a finished run does not allow.
     """
     words = [word for word in HydraConfig.get().overrides.task if not word.startswith("evaluate=")]
-    groups = [word for word in words if "." not in word.split("=")[0] and _options(word.split("=")[0].lstrip("+"))]
+    groups = [word for word in words if "." not in word.split("=")[0] and options_of(word.split("=")[0].lstrip("+"))]
     if groups:
         raise ValueError(f"evaluate= takes single values such as data.dir=..., not {', '.join(groups)}")
     return OmegaConf.to_container(OmegaConf.from_dotlist(words))  # type: ignore[return-value]
@@ -180,8 +183,10 @@ def check_words(words: list[str]) -> None:
     """Look at what only the whole command line shows.
 
     Raises:
-        ValueError: If it asks for a sweep in each process of a group, where every job would wait for the others'.
+        ValueError: If a word would do nothing, or it asks for a sweep in each process of a group, where every job
+            would wait for the others'.
     """
+    hold_words(words, options_of)
     launchers.join_slurm_step()
     is_sweep = any(word in ("-m", "--multirun") or word.endswith("hydra.mode=MULTIRUN") for word in words)
     if is_sweep and (size := launchers.group_size()) > 1:
@@ -202,6 +207,11 @@ def guarded(command: Callable[[], object]) -> int:
         return failed.code
     except USER_ERRORS as error:
         say(error)
+        return 2
+    except OSError as error:  # the folder of a sweep, which Hydra makes
+        if error.filename is None:
+            raise
+        say(ValueError(f"{error.filename}: {error.strerror}"))
         return 2
     except (Interrupted, KeyboardInterrupt) as interrupted:
         console = Console(stderr=True, quiet=not launchers.speaks())
@@ -229,14 +239,19 @@ def explain(error: Exception) -> str:
     if (match := UNKNOWN_OPTION.search(text)) is not None:
         group, name = match.groups()
         folders = " A folder that holds a config.json is a model, too." if group == "model" else ""
-        return f"{group}={name}: unknown. {_near(name, _options(group), 'All of them: python -m run --help.')}{folders}"
+        return (
+            f"{group}={name}: unknown. {_near(name, options_of(group), 'All of them: python -m run --help.')}{folders}"
+        )
     if (match := UNKNOWN_KEY.search(text)) is not None:
         key = match.group(1)
         alike = [known for known in sorted(_keys(Config)) if known.count(".") == key.count(".")]
         return f"{key}: unknown key. {_near(key, alike, 'All keys: python -m run --cfg job')}"
+    if isinstance(error, OverrideParseException):
+        return explain_word(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
         cause = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
-        return "\n".join(line for line in (text + cause).splitlines() if "HYDRA_FULL_ERROR" not in line)
+        lines = without_classes(text + cause).splitlines()
+        return "\n".join(line for line in lines if "HYDRA_FULL_ERROR" not in line)
     return text
 
 
@@ -247,7 +262,8 @@ def _near(name: str, known: list[str], elsewhere: str) -> str:
     return f"Did you mean {' or '.join(close)}? {listed}" if close else listed
 
 
-def _options(group: str) -> list[str]:
+def options_of(group: str) -> list[str]:
+    """Return the names of the options of a group."""
     folder = conf_dir() / group
     return sorted(path.stem for path in folder.glob("*.yaml"))
 

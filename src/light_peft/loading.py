@@ -32,6 +32,7 @@ from light_peft.peft_modules import PeftKind, peft_kind
 from light_peft.pruning.plan import PruningPlan
 from light_peft.pruning.scores import Scores
 from light_peft.pruning.surgery import check_widths, cut_backbone, plan_cuts
+from light_peft.writing import whole_folder
 
 WEIGHTS = "model.safetensors"
 
@@ -171,11 +172,11 @@ def save_run(
     kind.save(model, folder / artifacts.ADAPTER, config.model.path or config.model.name)
     base, _ = kind.take_off(model)
     if config.save.model:
-        with artifacts.whole_folder(folder / artifacts.MODEL) as target:
+        with whole_folder(folder / artifacts.MODEL) as target:
             base.config.architectures = [type(base).__name__]
             base.config.save_pretrained(target)
             artifacts.write_tensors(target / WEIGHTS, own_tensors(base))
-    with artifacts.whole_folder(folder / artifacts.TOKENIZER) as target:
+    with whole_folder(folder / artifacts.TOKENIZER) as target:
         tokenizer.save_pretrained(target)
     artifacts.write_checksums(folder)
     return {"sha256": base_sha256(base, describe(base))}

@@ -19,13 +19,11 @@ from light_peft.artifacts import (
     LOCK,
     RECORD,
     RunRecord,
-    is_leftover,
     read_json,
-    remove_leftovers,
     write_json,
-    written,
 )
 from light_peft.config import Config
+from light_peft.writing import is_leftover, remove_leftovers, written
 
 OUTPUTS = Path("outputs")
 NOT_COMPARED = ("run_dir", "resume", "checkpoint")

@@ -14,21 +14,20 @@ from transformers import PreTrainedModel
 from light_peft import artifacts
 from light_peft.artifacts import RunRecord
 from light_peft.config import Config
-from light_peft.evaluation.examiner import Examiner, check_asked
+from light_peft.evaluation.examiner import Examiner
 from light_peft.hub import pinned
-from light_peft.interrupts import Interrupted, Interrupts
+from light_peft.interrupts import Interrupts
 from light_peft.keeping import RunKeeper, Stateful
 from light_peft.loading import read_plan, read_scores, save_run, write_decision
 from light_peft.meter import Meter, part
 from light_peft.model import check_length, count_block_parameters, count_parameters, describe
 from light_peft.model.load import load_foundation
 from light_peft.model.sharding import is_sharded, place, unshard
-from light_peft.opening import Opened, open_run
-from light_peft.peft_modules import all_kinds, check_model, peft_kind
+from light_peft.peft_modules import check_model, peft_kind
 from light_peft.phases import Phases
 from light_peft.processes import on_main, sum_over
 from light_peft.pruning import recovery
-from light_peft.pruning.criteria import Subject, criterion_names, criterion_of
+from light_peft.pruning.criteria import Subject, criterion_of
 from light_peft.pruning.decision import check_prunable, plan_of
 from light_peft.pruning.estimate import ImportanceRecorder, mask_groups, mask_penalty
 from light_peft.pruning.masks import masked
@@ -37,61 +36,16 @@ from light_peft.pruning.plan import PruneRule, PruningPlan, check_feasible, keep
 from light_peft.pruning.scores import Scores
 from light_peft.pruning.settle import Settlement
 from light_peft.pruning.surgery import cut_backbone, plan_cuts
-from light_peft.runtime import git_state, hardware, return_free_memory, start_logging, start_runtime, versions
+from light_peft.runtime import git_state, hardware, return_free_memory, versions
 from light_peft.tasks.registry import formulation_of
 from light_peft.tasks.splits import load_splits
 from light_peft.training.distill import TEACHER, DistilledLoss
 from light_peft.training.loop import Every, Observer
 from light_peft.training.optim import trainable_groups
-from light_peft.validation import check
 
 PHASES = ("load", "estimate", "surgery", "train", "evaluate")
 
 logger = logging.getLogger("light_peft")
-
-
-def run(config: Config, console: Console | None = None) -> tuple[RunRecord, Path]:
-    """Run the whole method once, or what is left of it to do; return its record and the folder that holds it.
-
-    In a group of processes each calls this; the main one alone writes.
-
-    Raises:
-        ValueError: If something is wrong with what was asked for. Where the run had begun, its record
-            says `failed` and why.
-        Interrupted: If the run was told to end; its record says `interrupted`, and it can go on.
-    """
-    notes = check(config, all_kinds(), criterion_names())
-    check_asked(config)
-    accelerator = start_runtime(config.runtime, config.seed)
-    console = (console or Console(stderr=True)) if accelerator.is_main_process else Console(quiet=True)
-    opened: list[Opened] = []
-    folder, record, is_finished = on_main(accelerator, lambda: _open(config, opened))
-    if is_finished:
-        return record, folder
-    log = start_logging(folder / artifacts.LOG if opened else None, console)
-    try:
-        with Interrupts() as interrupts:
-            for note in notes:
-                logger.warning(note)
-            Run(config, folder, record, console, accelerator, interrupts).execute()
-        record.status = "finished"
-    except BaseException as error:
-        record.status = "interrupted" if isinstance(error, Interrupted) else "failed"
-        record.error = f"{type(error).__name__}: {error}"
-        error.add_note(f"the same command with run_dir={folder} goes on")
-        logger.debug("the run ended early", exc_info=error)
-        raise
-    finally:
-        if opened:
-            opened[0].end()
-        logger.removeHandler(log)
-        log.close()
-    return record, folder
-
-
-def _open(config: Config, opened: list[Opened]) -> tuple[Path, RunRecord, bool]:
-    opened.append(found := open_run(config))
-    return found.folder, found.record, found.is_finished
 
 
 class Run:

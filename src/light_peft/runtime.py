@@ -7,6 +7,7 @@ import os
 import platform
 import random
 import subprocess
+import sys
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
@@ -114,12 +115,25 @@ def restore_random_states(states: dict[str, Any], device: torch.device) -> None:
         torch.mps.set_rng_state(states["mps"])
 
 
+class LogFile(logging.FileHandler):
+    """A log that a full disk ends without a traceback: the run may go on, and the terminal has it all."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say once that the log ends here, where the system is to blame."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        logger.removeHandler(self)
+        logger.warning("%s ends here: %s", self.baseFilename, error.strerror)
+
+
 def start_logging(log_file: Path | None, console: Console) -> logging.Handler:
     """Send the package's log to the terminal and to `log_file`, if any; return the file's handler, to be closed."""
     quiet_libraries()
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
-    to_file = logging.FileHandler(log_file, encoding="utf-8") if log_file is not None else logging.NullHandler()
+    to_file = LogFile(log_file, encoding="utf-8") if log_file is not None else logging.NullHandler()
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     to_terminal = RichHandler(
         console=console, show_path=False, show_level=False, log_time_format="[%X]", level=logging.INFO

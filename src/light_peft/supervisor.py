@@ -37,7 +37,7 @@ class Workers:
 
     def __init__(self, words: list[str], count: int, threads: int, folder: Path) -> None:
         """Start `count` times the command `words` with `threads` threads each; `folder` is for what they report."""
-        from torch.distributed import TCPStore
+        from torch.distributed import TCPStore  # type: ignore[attr-defined]  # not in its __all__
 
         self._folder, self._count = folder, count
         self._store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # keeps its port: no race
@@ -90,9 +90,9 @@ class Workers:
 
     def stopped_by(self) -> int | None:
         """Return the signal that made the workers end before they had finished; None where none did."""
-        stops: dict[int, int] = {128 + signum: signum for signum in SIGNALS}
+        stops: dict[int | None, int] = {128 + signum: int(signum) for signum in SIGNALS}
         if self._asked:
-            stops |= dict.fromkeys((*stops, -signal.SIGTERM), self._asked[0])
+            stops |= dict.fromkeys((*stops, -int(signal.SIGTERM)), self._asked[0])
         return next((stops[code] for code in self._codes() if code in stops), None)
 
     def _is_failure(self, code: int) -> bool:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -43,6 +43,8 @@ NUM_TEXTS: dict[str, tuple[int, float, str]] = {
 """Formulation -> the fewest and the most columns of texts, and how to say it."""
 SHARES = ("prune.attn", "prune.ffn", "prune.peft_module", "prune.peft_rank")
 MAX_SEED = 2**32 - 1
+MAX_WHOLE = 2**31 - 1
+"""No setting is a larger whole number: libraries hold such in 32 or 64 bits."""
 MIN_LENGTH = 8
 POSITIVE = (
     *("estimate.steps", "estimate.learning_rate", "train.epochs", "train.max_steps", "train.learning_rate"),
@@ -66,6 +68,8 @@ RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (("task.choice.max_train",), lambda value: value >= 2, "must be 2 or more: a right candidate and another one"),
     (NOT_NEGATIVE, lambda value: 0 <= value < math.inf, "must not be negative, and finite"),
     (("seed",), lambda value: value < MAX_SEED, f"must be below {MAX_SEED}"),
+    (("runtime.threads", "runtime.processes"), lambda value: value <= 4096, "must be 4096 or less"),
+    (("peft.r", "peft.init_r", "peft.virtual_tokens"), lambda value: value <= 65536, "must be 65536 or less"),
     (
         ("data.max_length", "task.max_length"),
         lambda value: value >= MIN_LENGTH,
@@ -201,10 +205,27 @@ def _errors(config: Config, peft_kinds: Mapping[str, KindRules], criteria: list[
         for key in keys:
             value = lookup(config, key)
             if value is not None and not holds(value):
-                yield f"{key}={value:g}: {expected}"
+                yield f"{key}={_shown(value)}: {expected}"
+    yield from _too_large(config)
     yield from _contradictions(config)
     if (kind := peft_kinds.get(config.peft.kind)) is not None:
         yield from _peft_contradictions(config, kind)
+
+
+def _too_large(part: Any, prefix: str = "") -> Iterator[str]:
+    """Yield a line for every whole number that libraries could not hold; the seed has a bound of its own."""
+    for entry in fields(part):
+        key, value = prefix + entry.name, getattr(part, entry.name)
+        if is_dataclass(value):
+            yield from _too_large(value, f"{key}.")
+        elif isinstance(value, int) and value > MAX_WHOLE and key != "seed":
+            yield f"{key}={_shown(value)}: must be {MAX_WHOLE} or less"
+
+
+def _shown(value: float) -> str:
+    """Return a number as it was given; of one with very many digits the first ones."""
+    text = str(value) if isinstance(value, int) else f"{value:g}"
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def _wrong_choices(config: Config, found: dict[str, list[str]]) -> Iterator[str]:

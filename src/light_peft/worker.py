@@ -16,6 +16,7 @@ from light_peft import artifacts, launchers
 from light_peft.config import config_from_dict
 from light_peft.interrupts import Interrupted
 from light_peft.supervisor import ERROR_FILE
+from light_peft.writing import whole_file
 
 PR_SET_PDEATHSIG = 1
 
@@ -40,7 +41,7 @@ def work(folder: Path) -> None:
     """Do this process's part of the run that `folder` is made for."""
     from torch import distributed
 
-    from light_peft.pipeline import run
+    from light_peft.session import run
 
     config = config_from_dict(artifacts.read_json(folder / artifacts.CONFIG))
     config.run_dir = str(folder)
@@ -54,7 +55,7 @@ def report(error: Exception) -> None:
     is_ours = not isinstance(error, ValueError)
     message = f"{type(error).__name__}: {error}" if is_ours else str(error)
     values = {"time": time.time(), "message": message, "traceback": "".join(traceback.format_exception(error))}
-    with artifacts.whole_file(Path(os.environ[ERROR_FILE])) as path:
+    with whole_file(Path(os.environ[ERROR_FILE])) as path:
         path.write_text(json.dumps(values), encoding="utf-8")
 
 

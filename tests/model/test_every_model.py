@@ -14,7 +14,8 @@ import light_peft
 from light_peft import door
 from light_peft.config import config_from_dict
 from light_peft.model.families import all_families
-from light_peft.pipeline import Run, run
+from light_peft.pipeline import Run
+from light_peft.session import run
 from model_cases import logits, tiny_batch
 
 FILES = sorted((door.conf_dir() / "model").glob("tiny_*.yaml"))
@@ -43,7 +44,7 @@ def test_the_whole_way_and_back(tmp_path: Path, name: str, monkeypatch: pytest.M
             trained["logits"] = logits(self.model.eval(), tiny_batch())
             super().save()
 
-    monkeypatch.setattr("light_peft.pipeline.Run", Watched)
+    monkeypatch.setattr("light_peft.session.Run", Watched)
     door.register()
     with initialize_config_dir(str(door.conf_dir()), version_base="1.3"):
         composed = compose("config", [*WORDS, *STEPS, *SHARES, f"model={name}", f"run_dir={tmp_path / 'run'}"])

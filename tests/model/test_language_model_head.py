@@ -19,8 +19,8 @@ from light_peft.model.head import CLASSIFICATION, LANGUAGE_MODEL, SPAN, ends_in
 from light_peft.model.load import load_foundation
 from light_peft.model.tied import own_tensors, take_tensors
 from light_peft.peft_modules import peft_kind
-from light_peft.pipeline import run
 from light_peft.rescoring import rescore
+from light_peft.session import run
 from matrix import composed
 from model_cases import DECODERS, SPEAKS, TARGETS, logits, tiny_batch, tiny_model
 

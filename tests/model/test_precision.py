@@ -16,8 +16,9 @@ from light_peft.config import Config, config_from_dict
 from light_peft.model import describe
 from light_peft.model.precision import head_in_fp32
 from light_peft.peft_modules import all_kinds, peft_kind
-from light_peft.pipeline import Run, run
+from light_peft.pipeline import Run
 from light_peft.pruning.criteria import criterion_names
+from light_peft.session import run
 from light_peft.validation import check
 from model_cases import logits, tiny_batch, tiny_config, with_random_lora
 
@@ -88,7 +89,7 @@ def test_a_run_comes_back_with_its_precision_to_the_bit(
             trained["logits"] = logits(self.model.eval(), tiny_batch())
             super().save()
 
-    monkeypatch.setattr("light_peft.pipeline.Run", Watched)
+    monkeypatch.setattr("light_peft.session.Run", Watched)
     words = [f"run_dir={tmp_path / 'run'}", f"model={model}", "model.dtype=bf16", f"save.model={saved}"]
     run(configure(*words), Console(quiet=True))
     loaded = light_peft.load(tmp_path / "run")

@@ -15,7 +15,8 @@ from light_peft.model import describe
 from light_peft.model.cut import MatrixCut
 from light_peft.peft_modules import peft_kind
 from light_peft.peft_modules.difference import observe_difference
-from light_peft.pipeline import Run, run
+from light_peft.pipeline import Run
+from light_peft.session import run
 from matrix import attach_random, configured
 from model_cases import TARGETS, logits, tiny_batch, tiny_model
 
@@ -170,7 +171,7 @@ def test_a_whole_run_loads_back_to_the_bit_without_a_saved_model(tmp_path: Path,
     door.register()
     config = configured("debug=smoke", *words, "data.max_eval_samples=8", "save.model=false", f"run_dir={tmp_path}/run")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("light_peft.pipeline.Run", Watched)
+        patch.setattr("light_peft.session.Run", Watched)
         run(config, Console(quiet=True))
     assert torch.equal(logits(light_peft.load(tmp_path / "run"), BATCH), trained[0])
     assert (tmp_path / "run" / artifacts.ADAPTER / "adapter_model.safetensors").is_file()

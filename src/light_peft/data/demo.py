@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from light_peft.artifacts import whole_file
+from light_peft.writing import whole_file
 
 NOUNS: dict[str, str] = {
     "bird": "sparrow robin eagle pigeon swan owl parrot hawk goose raven heron gull dove finch stork",

@@ -1,6 +1,7 @@
 """Reading one file of a task, of any ending and format, into a `Table`."""
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,11 @@ from light_peft.data.cells import read_csv, read_tsv, text_lines
 from light_peft.data.formats import Placed, format_of
 from light_peft.data.rows import MissingColumnError, entries, pick_columns, tabulate
 from light_peft.data.table import Table
+
+HALF_CHARACTER = re.compile(r"\\ud[89ab]..(?!\\ud[c-f])|(?<!\\ud[89ab]..)\\ud[c-f]", re.IGNORECASE)
+"""What may be an escape for one half of a character beyond 16 bits; a backslash that is itself escaped is none."""
+CLASS = re.compile(r"\b\w+(?:Error|Exception): ")
+"""What the library's messages hold of its own classes."""
 
 TableReader = Callable[[Path, Sequence[str] | None, OfficialData], Table]
 ObjectReader = Callable[[Path, str | None], Iterator[Placed]]
@@ -95,10 +101,26 @@ def _read_json(path: Path, container: str | None) -> Iterator[Placed]:
 
 def _parse_json(source: str, text: str) -> Any:
     try:
-        return json.loads(text)
+        found = json.loads(text)
     except json.JSONDecodeError as error:
         hint = "; a file with an object on each line must end in .jsonl" if error.msg == "Extra data" else ""
         raise ValueError(f"{source} is not JSON: {error}{hint}") from error
+    except RecursionError as error:
+        raise ValueError(f"{source} is nested too deeply, which no task's objects are") from error
+    except ValueError as error:  # Python reads no number of more than some thousand digits
+        raise ValueError(f"{source} cannot be read: {error}") from error
+    if HALF_CHARACTER.search(text) and not _is_text(found):
+        raise ValueError(f"{source} holds half a character: a code from \\ud800 to \\udfff that is no pair")
+    return found
+
+
+def _is_text(found: Any) -> bool:
+    """Return whether all that was read can be written again."""
+    try:
+        json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _read_parquet(path: Path, columns: Sequence[str] | None, official: OfficialData) -> Table:
@@ -109,11 +131,23 @@ def _read_parquet(path: Path, columns: Sequence[str] | None, official: OfficialD
         else:
             picked = pick_columns(str(path), schema.names, columns, official.rename)
         table = pyarrow.parquet.read_table(path, columns=list(picked.values()))
-    except pyarrow.ArrowInvalid as error:
-        raise ValueError(f"{path} is not a parquet file: {error}") from error
-    features = datasets.Features.from_arrow_schema(table.schema)
-    values = {column: as_written(table[name].to_pylist(), features[name]) for column, name in picked.items()}
+        cells = {name: table[name].to_pylist() for name in picked.values()}
+    except MissingColumnError:
+        raise
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
+        raise ValueError(f"{path} is not a parquet file, or damaged: {CLASS.sub('', str(error))}") from error
+    features = _features(path, table.schema)
+    values = {column: as_written(cells[name], features[name]) for column, name in picked.items()}
     return Table(str(path), values, range(1, table.num_rows + 1), "row")
+
+
+def _features(path: Path, schema: pyarrow.Schema) -> datasets.Features:
+    """Return the types of the columns, with the names of classes that `datasets` has noted in the file."""
+    try:
+        return datasets.Features.from_arrow_schema(schema)
+    except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
+        problem = f"{path}: the types of its columns cannot be read: {error}"
+        raise ValueError(f"{problem}; write it without the metadata `huggingface`, or with plain columns") from error
 
 
 def as_written(values: list[Any], feature: Any) -> list[Any]:

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from light_peft.config import TaskConfig
-from light_peft.data.table import Table
+from light_peft.data.table import Table, shown
 
 TRUTH = ("False", "True")
 """Labels as the hub and Python spell JSON's false and true."""
@@ -18,7 +18,7 @@ def parse_labels(table: Table, task: TaskConfig) -> list[int] | list[float]:
     """
     values = table.columns[task.label]
     if task.formulation == "regression":
-        return [_figure(table, index, value) for index, value in enumerate(values)]
+        return [_figure(table, index, task) for index in range(len(values))]
     numbers = _class_numbers(task)
     classes = [numbers.get(_spell(value)) for value in values]
     for index, number in enumerate(classes):
@@ -47,14 +47,15 @@ def _complaint(table: Table, index: int, task: TaskConfig) -> str:
             "which can be neither trained on nor evaluated; give a labelled split"
         )
     allowed = f"one of: {', '.join(task.labels)}, or a number from 0 to {len(task.labels) - 1}"
-    return f"{table.where(index)}: {task.label} is {value!r}, must be {allowed}"
+    return f"{table.where(index)}: {task.label} is {shown(value)}, must be {allowed}"
 
 
-def _figure(table: Table, index: int, value: Any) -> float:
+def _figure(table: Table, index: int, task: TaskConfig) -> float:
+    value = table.columns[task.label][index]
     try:
         figure = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         figure = math.nan
     if not math.isfinite(figure):
-        raise ValueError(f"{table.where(index)}: label is {value!r}, must be a finite number")
+        raise ValueError(f"{table.where(index)}: {task.label} is {shown(value)}, must be a finite number")
     return figure

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from light_peft.config import TaskConfig
-from light_peft.data.cells import read_tsv
+from light_peft.data.cells import read_tsv, text_lines
 from light_peft.data.table import Table
 
 logger = logging.getLogger(__name__)
@@ -56,8 +56,7 @@ def split_release(path: Path, columns: Sequence[str], task: TaskConfig) -> tuple
 
 
 def _read_dev_ids(path: Path, ids: Sequence[IdPair]) -> set[IdPair]:
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
-    dev_ids = {tuple(line.strip().split("\t")) for line in lines if line.strip()}
+    dev_ids = {tuple(line.strip().split("\t")) for _, line in text_lines(path) if line.strip()}
     unknown = sorted(dev_ids - set(ids))
     if unknown:
         raise ValueError(f"{path} names {len(unknown)} pairs that {RELEASE_FILE} has not, such as {unknown[0]}")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from light_peft.data.formats import Format, Placed, unfold
-from light_peft.data.table import Table
+from light_peft.data.table import Table, listed
 
 
 class MissingColumnError(ValueError):
@@ -31,10 +31,10 @@ def pick_columns(source: str, header: Sequence[str], columns: Sequence[str], ren
         found = [name for name in header if name == column or rename.get(name) == column]
         if not found:
             expected = " or ".join([column, *(old for old, new in rename.items() if new == column)])
-            message = f"{source} has no column {expected}, its columns are: {', '.join(header)}"
+            message = f"{source} has no column {expected}, its columns are: {listed(header)}"
             raise MissingColumnError(message, column)
         if len(found) > 1:
-            raise ValueError(f"{source} has several columns for {column}: {', '.join(found)}")
+            raise ValueError(f"{source} has several columns for {column}: {listed(found)}")
         picked[column] = found[0]
     return picked
 

@@ -5,6 +5,18 @@ from dataclasses import dataclass
 from typing import Any
 
 
+def shown(value: Any, most: int = 80) -> str:
+    """Return a value as a message shows it: like Python writes it, and not all of what is long."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def listed(names: Iterable[str], most: int = 400) -> str:
+    """Return names as a message lists them; one with tabs or the like is quoted, of very many the first ones."""
+    text = ", ".join(name if name.isprintable() else repr(name) for name in names)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 @dataclass(frozen=True)
 class Table:
     """Columns of equal length and the place of every row, for messages."""

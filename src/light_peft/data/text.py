@@ -8,7 +8,7 @@ from typing import Any
 import datasets
 from transformers import PreTrainedTokenizerBase
 
-from light_peft.data.table import Table
+from light_peft.data.table import Table, shown
 
 Encode = Callable[[dict[str, list[Any]], list[int]], dict[str, list[Any]]]
 """From columns of some examples and their numbers to the columns of their features, one or more each."""
@@ -22,7 +22,7 @@ def strings(table: Table, column: str) -> list[str]:
     """
     for index, text in enumerate(table.columns[column]):
         if not isinstance(text, str):
-            raise ValueError(f"{table.where(index)}: {column} is {text!r}, must be a string")
+            raise ValueError(f"{table.where(index)}: {column} is {shown(text)}, must be a string")
     return table.columns[column]
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from light_peft.artifacts import whole_file
 from light_peft.config import TaskConfig
 from light_peft.evaluation.local_metric import CLASSES, FIGURES, TEXTS
 from light_peft.evaluation.metrics import kind_of_answers
 from light_peft.tasks.formulation import NO_ANSWER, Answers
+from light_peft.writing import whole_file
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from light_peft.model import Backbone
 from light_peft.model.cut import MatrixCut
 from light_peft.peft_modules.difference import observe_difference
 from light_peft.peft_modules.kind import Adapter, PeftKind, PeftView, RatioSink
+from light_peft.writing import whole_folder
 
 NAME = "default"
 PREFIX = "base_model.model."
@@ -187,7 +188,7 @@ def with_adapter(model: PreTrainedModel, adapter: Adapter) -> PeftModel:
 
 def save_adapter(model: PeftModel, target: Path, base_name: str) -> None:
     """Write the adapter in HF peft's format; equal adapters give equal files."""
-    with artifacts.whole_folder(target) as folder:
+    with whole_folder(target) as folder:
         model.save_pretrained(str(folder))
         path = folder / "adapter_config.json"
         values = artifacts.read_json(path) | {"base_model_name_or_path": base_name}

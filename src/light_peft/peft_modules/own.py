@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from light_peft import artifacts
+from light_peft.writing import whole_folder
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -42,7 +43,7 @@ def put_tensors(model: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
 
 def save_own(target: Path, values: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
     """Write an adapter as JSON and safetensors."""
-    with artifacts.whole_folder(target) as folder:
+    with whole_folder(target) as folder:
         artifacts.write_json(folder / CONFIG, values)
         artifacts.write_tensors(folder / TENSORS, tensors)
 

@@ -15,8 +15,9 @@ from typing import Any
 
 import datasets
 
-from light_peft.artifacts import file_sha256, read_json, whole_folder, write_json
+from light_peft.artifacts import file_sha256, read_json, write_json
 from light_peft.data.text import quiet_progress
+from light_peft.writing import whole_folder
 
 logger = logging.getLogger(__name__)
 

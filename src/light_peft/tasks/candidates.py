@@ -7,6 +7,7 @@ import numpy as np
 
 from light_peft.config import TaskConfig
 from light_peft.data.table import Table
+from light_peft.data.table import shown as _shown
 from light_peft.data.text import strings
 from light_peft.tasks.reading import text_lists
 
@@ -28,7 +29,7 @@ def candidates_of(table: Table, columns: Sequence[str], *, fewest: int = 2) -> l
                 f"{table.where(index)}: {shown} holds {len(candidates)} candidates, must be {fewest} or more"
             )
         if not all(candidate.strip() for candidate in candidates):
-            raise ValueError(f"{table.where(index)}: {shown} holds an empty candidate among {candidates!r}")
+            raise ValueError(f"{table.where(index)}: {shown} holds an empty candidate among {_shown(candidates)}")
     return found
 
 
@@ -101,5 +102,5 @@ def _number(table: Table, index: int, column: str, names: Sequence[str], count: 
         )
     if not (text.isascii() and text.isdigit()) or int(text) >= count:
         allowed = f"a number from 0 to {count - 1}" + (f", or one of: {', '.join(names)}" if names else "")
-        raise ValueError(f"{table.where(index)}: {column} is {value!r}, must be {allowed}")
+        raise ValueError(f"{table.where(index)}: {column} is {_shown(value)}, must be {allowed}")
     return int(text)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from light_peft.config import TaskConfig
-from light_peft.data.table import Table
+from light_peft.data.table import Table, shown
 
 QUESTION, CONTEXT = "question", "context"
 ANSWER_TEXT, ANSWER_START = "answer_text", "answer_start"
@@ -40,7 +40,7 @@ def _row(table: Table, index: int, task: TaskConfig) -> tuple[list[str], list[in
     texts, starts = _lists(answers)
     if texts is None or starts is None or len(texts) != len(starts):
         raise ValueError(
-            f"{_where(table, index, task)}: {task.label} is {_short(answers)}, must be "
+            f"{_where(table, index, task)}: {task.label} is {shown(answers)}, must be "
             '{"text": [strings], "answer_start": [whole numbers]} with lists of one length'
         )
     if not texts and not task.span.no_answer:
@@ -54,8 +54,8 @@ def _row(table: Table, index: int, task: TaskConfig) -> tuple[list[str], list[in
         if start < 0 or not context.startswith(text, start):
             found = context[max(start, 0) : max(start, 0) + len(text)]
             raise ValueError(
-                f"{_where(table, index, task)}: the answer {_short(text)} should begin at character {start} of "
-                f"{task.text[1]}, where there is {_short(found)}{_elsewhere(context, text)}"
+                f"{_where(table, index, task)}: the answer {shown(text)} should begin at character {start} of "
+                f"{task.text[1]}, where there is {shown(found)}{_elsewhere(context, text)}"
             )
     return texts, starts
 
@@ -78,8 +78,3 @@ def _where(table: Table, index: int, task: TaskConfig) -> str:
 def _elsewhere(context: str, text: str) -> str:
     place = context.find(text)
     return f"; it begins at {place}" if place >= 0 else "; it is nowhere in it"
-
-
-def _short(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 80 else f"{shown[:77]}..."

@@ -7,7 +7,7 @@ from typing import Any
 import datasets
 
 from light_peft.config import TaskConfig
-from light_peft.data.table import Table
+from light_peft.data.table import Table, shown
 from light_peft.tasks.formulation import GROUP, IDX
 
 TEXT: Any = datasets.Value("string")
@@ -58,7 +58,7 @@ def text_lists(table: Table, column: str) -> list[list[str]]:
     """
     for index, values in enumerate(table.columns[column]):
         if not isinstance(values, list | tuple) or not all(isinstance(value, str) for value in values):
-            raise ValueError(f"{table.where(index)}: {column} is {values!r}, must be a list of strings")
+            raise ValueError(f"{table.where(index)}: {column} is {shown(values)}, must be a list of strings")
     return list(map(list, table.columns[column]))
 
 
@@ -73,7 +73,7 @@ def accepted_texts(table: Table, column: str) -> list[list[str]]:
     for index, accepted in enumerate(texts):
         if not any(text.strip() for text in accepted):
             raise ValueError(
-                f"{table.where(index)}: {column} is {table.columns[column][index]!r}, which holds no answer; "
+                f"{table.where(index)}: {column} is {shown(table.columns[column][index])}, which holds no answer; "
                 "without one an example can be neither trained on nor evaluated; give a labelled split"
             )
     return texts

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from light_peft.data.table import listed, shown
+
 Row = dict[str, Any]
 """Column of the task -> value."""
 
@@ -98,13 +100,11 @@ class Entry:
         Raises:
             ValueError: always.
         """
-        shown = repr(self.values.get(key))
-        shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
-        raise ValueError(f"{self.place}: {self.path}{key} is {shown}, must be {expected}")
+        raise ValueError(f"{self.place}: {self.path}{key} is {shown(self.values.get(key))}, must be {expected}")
 
     def _value(self, key: str) -> Any:
         if key not in self.values:
-            raise ValueError(f"{self.place} has no key {self.path}{key}, its keys are: {', '.join(self.values)}")
+            raise ValueError(f"{self.place} has no key {self.path}{key}, its keys are: {listed(self.values)}")
         return self.values[key]
 
 

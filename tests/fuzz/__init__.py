@@ -1,0 +1,1 @@
+"""Bad inputs by the hundred, and what must be true after each of them."""
