@@ -25,6 +25,7 @@ from transformers import (
 from light_peft import artifacts
 from light_peft.artifacts import RunRecord
 from light_peft.config import Config, config_from_dict
+from light_peft.hub import pinned
 from light_peft.model import Backbone, describe
 from light_peft.model.head import CLASSES, ends_in
 from light_peft.model.load import load_foundation, reason_of
@@ -116,13 +117,13 @@ def load_tokenizer(run_dir: str | Path) -> PreTrainedTokenizerBase:
 
 
 def config_of(folder: Path, record: RunRecord) -> Config:
-    """Return the configuration of a run.
+    """Return the configuration of a run, its names on the hub pinned to the commits that it had.
 
     Raises:
         ValueError: If the record holds none that can be read.
     """
     try:
-        return config_from_dict(record.config)
+        return pinned(config_from_dict(record.config), record)
     except (OmegaConfBaseException, ValueError, TypeError) as error:
         raise ValueError(f"{folder / artifacts.RECORD} is damaged: config: {reason_of(error)}") from error
 
