@@ -81,7 +81,7 @@ def load_base(run_dir: str | Path) -> PreTrainedModel:
         return _load_saved(folder / artifacts.MODEL, record.head, plan)
     model = _cut_again(folder, config_of(folder, record), plan)
     if record.base.get("sha256") != base_sha256(model, describe(model)):
-        raise ValueError(f"{folder}: the foundation model from {record.base['source']} is not the one of this run")
+        raise ValueError(f"{folder}: the foundation model from {record.base.get('source')} is not the one of this run")
     return model.eval()
 
 
