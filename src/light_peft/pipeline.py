@@ -15,6 +15,7 @@ from light_peft import artifacts
 from light_peft.artifacts import RunRecord
 from light_peft.config import Config
 from light_peft.evaluation.examiner import Examiner
+from light_peft.hub import pinned
 from light_peft.interrupts import Interrupts
 from light_peft.keeping import RunKeeper, Stateful
 from light_peft.loading import read_plan, read_scores, save_run, write_decision
@@ -88,7 +89,7 @@ class Run:
 
     def load(self) -> None:
         """Load data and model, and attach PEFT."""
-        config = self.config
+        config = pinned(self.config, self.record)  # of a run that goes on the commits that it began with
         with self.meter.phase("load") as cost:
             with self.accelerator.main_process_first():  # it writes what the others then read
                 place, test = self.folder / "data", config.save.predictions
