@@ -155,7 +155,7 @@ def gaps(log: Path) -> Iterator[tuple[str, int]]:
 def aims(count: int, processes: int, rng: random.Random) -> list[list[Kill]]:
     """Return so many kills in groups, one group for each run: all phases alike, in the order of a run."""
     victims = ["parent", *(f"rank {rank}" for rank in range(processes))] if processes > 1 else ["parent"]
-    kills = [Kill(PHASES[i % len(PHASES)], rng.random(), victims[i % len(victims)]) for i in range(count)]
+    kills = [Kill(PHASES[i % len(PHASES)], rng.random(), rng.choice(victims)) for i in range(count)]
     rng.shuffle(kills)
     groups = [kills[first : first + KILLS_PER_RUN] for first in range(0, count, KILLS_PER_RUN)]
     for group in groups:  # a process loads whenever it begins

@@ -145,7 +145,8 @@ def finished_record(folder: Path) -> RunRecord:
     """
     record = RunRecord.read(folder)
     if record.status != "finished":
-        raise ValueError(f"{folder}: this run did not finish ({record.error}); there is nothing to load")
+        why = record.error or record.status
+        raise ValueError(f"{folder}: this run did not finish ({why}); there is nothing to load")
     return record
 
 
