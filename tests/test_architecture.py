@@ -29,7 +29,7 @@ class Layer(NamedTuple):
 
 
 # Lowest first.
-FOUNDATION = ("artifacts", "config.*", "hub", "meter", "runtime", "validation")
+FOUNDATION = ("artifacts", "config.*", "hub", "meter", "naming", "runtime", "validation")
 LAYERS = (
     Layer(("light_peft.pruning", "light_peft.pruning.scores", "light_peft.pruning.plan")),
     Layer(tuple(f"light_peft.{name}" for name in FOUNDATION), mutual=True),

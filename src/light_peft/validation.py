@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from light_peft.config import Config, PeftConfig, TaskConfig
+from light_peft.naming import empty_names, file_names
 
 CHOICES = {
     "task.formulation": ("classification", "regression", "choice", "span", "generation"),
@@ -207,6 +208,8 @@ def _errors(config: Config, peft_kinds: Mapping[str, KindRules], criteria: list[
             if value is not None and not holds(value):
                 yield f"{key}={_shown(value)}: {expected}"
     yield from _too_large(config)
+    yield from empty_names(config)
+    yield from file_names(config.task)
     yield from _contradictions(config)
     if (kind := peft_kinds.get(config.peft.kind)) is not None:
         yield from _peft_contradictions(config, kind)

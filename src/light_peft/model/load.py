@@ -205,6 +205,8 @@ def agree_on_padding(name: str, model: PreTrainedModel, tokenizer: PreTrainedTok
     if pad is None or pad >= limit:
         what = "has no pad, eos or unk token" if pad is None else f"pads with token {pad} of a vocabulary of {limit}"
         raise ValueError(f"model={name}: its tokenizer {what}, so examples cannot be batched; give it a pad token")
+    if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):  # what transformers makes of a missing file
+        raise ValueError(f"model={name}: its tokenizer has no vocabulary; is its tokenizer.json or vocab.txt missing?")
     added = {number for number in tokenizer.added_tokens_decoder if number not in tokenizer.all_special_ids}
     if beyond := [token for token, number in tokenizer.get_vocab().items() if number >= limit and number not in added]:
         raise ValueError(
