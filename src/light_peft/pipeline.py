@@ -17,7 +17,7 @@ from light_peft.evaluation.examiner import Examiner, check_asked
 from light_peft.loading import save_run
 from light_peft.meter import Meter, PhaseCost, part
 from light_peft.model import check_length, count_block_parameters, count_parameters, describe
-from light_peft.model.load import load_foundation
+from light_peft.model.load import check_vocabulary, load_foundation
 from light_peft.peft_modules import all_kinds, check_model, peft_kind
 from light_peft.pruning import recovery
 from light_peft.pruning.criteria import Subject, criterion_names, criterion_of
@@ -114,6 +114,7 @@ class Run:
             splits = load_splits(config.task, config.data, seed=config.seed, work_dir=place, test=test)
             foundation = load_foundation(config.model, config.task)
             self.tokenizer = foundation.tokenizer
+            check_vocabulary(config.model.name, foundation.model, self.tokenizer)
             self.backbone = describe(foundation.model)
             check_length(config.max_length, self.backbone, foundation.model)
             formulation = formulation_of(config.task, foundation.head)
