@@ -5,7 +5,8 @@
 Of every kind (or those whose name holds --kind) at most --count distinct inputs are drawn: settings, data files,
 objects, models, run folders. Each must give one message that names what is wrong, exit code 2, and leave nothing
 half-written; what chance changed may also be taken as it is. A table of the kinds goes to the terminal, and every
-offence; --all shows each input with its message. Exit code 1 if there is an offence. The same seed draws the same inputs.
+offence; --all shows each input with its message. Exit code 1 if there is one.
+The same seed draws the same inputs.
 """
 
 import argparse

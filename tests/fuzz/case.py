@@ -10,10 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fuzz.stock import Stock
-
 import light_peft
 from command_line import FAST, Outcome, command
+from fuzz.stock import Stock
 from light_peft.artifacts import RECORD, RunRecord
 
 Lay = Callable[[Path, Stock], list[str]]

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 
+from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
+from hypothesis.strategies import SearchStrategy
+
 from fuzz import files, models, objects, runs
 from fuzz import settings as command_line
 from fuzz.case import Case
-from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
-from hypothesis.strategies import SearchStrategy
 
 KINDS: dict[str, Callable[[], SearchStrategy[Case]]] = {
     f"{module.__name__.rpartition('.')[2]}.{kind.__name__}": kind

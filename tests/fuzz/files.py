@@ -11,10 +11,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from hypothesis import strategies as st
+
 from fuzz.case import Case
 from fuzz.stock import Stock
-from hypothesis import strategies as st
-from hypothesis.strategies import SearchStrategy
 
 Row = dict[str, Any]
 SPLITS = ("train", "validation")

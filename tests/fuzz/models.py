@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fuzz.case import Case
-from fuzz.stock import Stock
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from command_line import tiny_files
+from fuzz.case import Case
+from fuzz.stock import Stock
 
 CONFIG, WEIGHTS, TOKENIZER, SETTINGS = "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"
 FIELDS = (

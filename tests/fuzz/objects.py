@@ -5,10 +5,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from fuzz.case import Case
-from fuzz.stock import TASKS, Stock
 from hypothesis import strategies as st
 
+from fuzz.case import Case
+from fuzz.stock import TASKS, Stock
 from task_minis import MINIS
 
 SPECIAL: tuple[Any, ...] = (

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fuzz.case import Case
-from fuzz.stock import Stock
 from hypothesis import strategies as st
 
+from fuzz.case import Case
+from fuzz.stock import Stock
 from light_peft import artifacts
 
 FILES = (

@@ -8,10 +8,10 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from fuzz.case import Case
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from fuzz.case import Case
 from light_peft.config import Config
 from light_peft.validation import CHOICES, RANGES
 
