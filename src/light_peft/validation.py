@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from light_peft.config import Config, PeftConfig, TaskConfig
+from light_peft.naming import empty_names, file_names
 
 CHOICES = {
     "task.formulation": ("classification", "regression", "choice", "span", "generation"),
@@ -44,7 +45,7 @@ NUM_TEXTS: dict[str, tuple[int, float, str]] = {
 SHARES = ("prune.attn", "prune.ffn", "prune.peft_module", "prune.peft_rank")
 MAX_SEED = 2**32 - 1
 MAX_WHOLE = 2**31 - 1
-"""No setting is a larger whole number: libraries hold such in 32 or 64 bits."""
+"""No setting but the seed is a larger whole number, for libraries hold such in 32 bits."""
 MIN_LENGTH = 8
 POSITIVE = (
     *("estimate.steps", "estimate.learning_rate", "train.epochs", "train.max_steps", "train.learning_rate"),
@@ -82,8 +83,6 @@ RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     ),
 )
 """Keys, what must hold of their value where there is one, and how to say it."""
-
-
 UNREAD: tuple[tuple[Callable[[Config], bool], str, tuple[str, ...]], ...] = (
     (
         lambda config: config.prune.method == "none",
@@ -206,7 +205,7 @@ def _errors(config: Config, peft_kinds: Mapping[str, KindRules], criteria: list[
             value = lookup(config, key)
             if value is not None and not holds(value):
                 yield f"{key}={_shown(value)}: {expected}"
-    yield from _too_large(config)
+    yield from (*_too_large(config), *empty_names(config), *file_names(config.task))
     yield from _contradictions(config)
     if (kind := peft_kinds.get(config.peft.kind)) is not None:
         yield from _peft_contradictions(config, kind)
