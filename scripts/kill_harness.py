@@ -69,9 +69,8 @@ def undisturbed(cwd: Path, words: Sequence[str]) -> dict[str, float]:
 def learn(seconds: dict[str, float], attempt: Attempt) -> None:
     """Take the shortest time in which a phase was seen from its beginning to its end: a busy machine is slower."""
     at = {text: at for at, text in reversed(attempt.lines())}  # the first time each was said
-    if any(RESUMED.fullmatch(text) for text in at):
-        return
-    for name in PHASES[1:-1]:
+    is_resumed = any(RESUMED.fullmatch(text) for text in at)
+    for name in ("surgery",) if is_resumed else PHASES[1:-1]:  # the others may have had less to do
         if f"{name} ends" in at:
             seconds[name] = min(seconds[name], at[f"{name} ends"] - at[f"{name} begins"])
 

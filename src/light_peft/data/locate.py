@@ -189,7 +189,8 @@ def _hub_layout(task: TaskConfig, root: Path, splits: list[str]) -> dict[str, Pl
     for split in splits:
         configuration, name = hub_address(task, names.get(split, split))
         folders = [root / task.hub.path / folder for folder in ([configuration] if configuration else UNNAMED)]
-        shards = (tuple(sorted(folder.glob(each.format(name)))) for folder in folders for each in PATTERNS)
+        found = (folder.glob(each.format(name)) for folder in folders for each in PATTERNS)
+        shards = (tuple(sorted(filter(Path.is_file, paths))) for paths in found)  # to open a pipe would wait for ever
         files = next(filter(None, shards), ())
         _check_shards(files)
         places[split] = Place(str(folders[0] / PATTERNS[0].format(name)), files)

@@ -10,7 +10,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+    StrictDataclassError,
+)
 from transformers import (
     AutoConfig,
     AutoTokenizer,
@@ -25,9 +30,13 @@ from light_peft.hub import PROBE_SECONDS, ask_hub, fetch_model
 from light_peft.model.backbone import describe, family_of
 from light_peft.model.head import CLASSES, Head, head_of
 from light_peft.model.precision import DTYPES, head_in_fp32
+from light_peft.model.sizes import check_sizes
 
 EMBEDDING, OUTPUT_EMBEDDING = "embed_tokens.weight", "lm_head.weight"
 """Names of the embedding that a decoder reads with, inside its base model, and of the one it writes with."""
+
+
+CLASS_NAME = re.compile(r"\b\w+(?:Error|Exception): |<class '|(?<=\\w)'>")
 
 
 @dataclass(frozen=True)
@@ -69,12 +78,18 @@ def load_foundation(config: ModelConfig, task: TaskConfig) -> Foundation:
 
 
 def _at_random(config: ModelConfig, task: TaskConfig) -> Foundation:
-    architecture = AutoConfig.for_model(**config.random)
+    folder = _package_folder(config.tokenizer_package, needed_by=config.name)
+    with _refused(config, "model.random"):
+        architecture = AutoConfig.for_model(**config.random)
     head = _head(config, task, architecture)
-    settings = AutoConfig.for_model(**(config.random | head.settings | dict(config.config)))
-    tokenizer = AutoTokenizer.from_pretrained(_package_folder(config.tokenizer_package, needed_by=config.name))
+    with _refused(config, "model.random or model.config"):
+        settings = AutoConfig.for_model(**(config.random | head.settings | dict(config.config)))
+    check_sizes(config.name, settings)
+    with _refused(config, f"the tokenizer of {config.tokenizer_package}"):
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     dtype = DTYPES.get(config.dtype)
-    model = CLASSES[head.name].from_config(settings, **({"dtype": dtype} if dtype else {}))
+    with _refused(config, "model.random or model.config"):
+        model = CLASSES[head.name].from_config(settings, **({"dtype": dtype} if dtype else {}))
     return _settled(config, model, tokenizer, "random", head)
 
 
@@ -83,6 +98,7 @@ def _from_pretrained(config: ModelConfig, task: TaskConfig, folder: str, shown: 
         architecture = AutoConfig.from_pretrained(folder, local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     head = _head(config, task, architecture)
+    check_sizes(config.name, architecture)
     settings = head.settings | dict(config.config)
     with _explained(config, shown):
         words = {
@@ -155,7 +171,7 @@ def _explained(config: ModelConfig, name: str, missing_because: str = "") -> Ite
     """Say what to do where files cannot be loaded; `missing_because` is why they did not come from the hub."""
     try:
         yield
-    except (OSError, ValueError) as error:
+    except Exception as error:  # the tokenizers' library raises no other class, the others raise all there are
         if not missing_because and "safetensors" in str(error):
             raise ValueError(
                 f"model={config.name}: '{name}' has no weights as safetensors, and pickled ones (pytorch_model.bin) "
@@ -163,9 +179,18 @@ def _explained(config: ModelConfig, name: str, missing_because: str = "") -> Ite
                 "refs/pr/NUMBER of its conversion bot), or a folder with converted ones (model.path=FOLDER)"
             ) from error
         raise ValueError(
-            f"model={config.name}: cannot load '{name}' ({missing_because}{_first_line(error)}); give a folder with "
+            f"model={config.name}: cannot load '{name}' ({missing_because}{reason_of(error)}); give a folder with "
             f"model.path=FOLDER, or fill the cache on a machine with network (HF_HOME) and set HF_HUB_OFFLINE=1"
         ) from error
+
+
+@contextmanager
+def _refused(config: ModelConfig, what: str) -> Iterator[None]:
+    """Say which settings a library refuses; like `_explained`, it takes whatever class the library raises."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(f"model={config.name}: {what} cannot be: {reason_of(error)}") from error
 
 
 def _refusal(config: ModelConfig, answer: Exception) -> str:
@@ -205,6 +230,12 @@ def agree_on_padding(name: str, model: PreTrainedModel, tokenizer: PreTrainedTok
     if pad is None or pad >= limit:
         what = "has no pad, eos or unk token" if pad is None else f"pads with token {pad} of a vocabulary of {limit}"
         raise ValueError(f"model={name}: its tokenizer {what}, so examples cannot be batched; give it a pad token")
+    added = {number for number in tokenizer.added_tokens_decoder if number not in tokenizer.all_special_ids}
+    if beyond := [token for token, number in tokenizer.get_vocab().items() if number >= limit and number not in added]:
+        raise ValueError(
+            f"model={name}: its tokenizer has {len(beyond)} tokens, such as {beyond[0]!r}, that the model's vocabulary "
+            f"of {limit} has not; they do not belong together"
+        )
     model.config.pad_token_id = pad
     tokenizer.model_input_names, tokenizer.padding_side = names, "right"
     tokenizer.init_kwargs |= {"model_input_names": names, "padding_side": "right"}
@@ -238,5 +269,15 @@ def _package_folder(package: str | None, *, needed_by: str) -> Path:
     return Path(spec.origin).parent / "model"
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def reason_of(error: Exception) -> str:
+    """Return what a library found wrong with files or settings, in one line."""
+    if isinstance(error, RecursionError):
+        return "a file is nested too deeply"
+    if "ignore_mismatched_sizes" in str(error):
+        return "its weights have other shapes than its config.json says"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = " ".join(lines[:1] if isinstance(error, OSError) else lines[:2])
+    said = CLASS_NAME.sub("", said) if len(said) <= 400 else f"{said[:397]}..."
+    if isinstance(error, OSError | ValueError | StrictDataclassError):
+        return said or "it cannot be read"
+    return f"its files are damaged or do not fit together: {said or 'they cannot be read'}"
