@@ -14,8 +14,7 @@ import pytest
 from fuzz.case import Case, Verdict, judge, snapshot
 from fuzz.draw import KINDS, draw
 from fuzz.stock import Stock
-from light_peft.config import Config
-from light_peft.validation import lookup
+from light_peft.config import Config, lookup
 
 EACH = 5
 """Inputs of a kind."""
