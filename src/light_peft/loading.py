@@ -74,9 +74,8 @@ def load_base(run_dir: str | Path) -> PreTrainedModel:
     artifacts.verify_checksums(folder)
     plan = read_plan(folder)
     if record.head not in CLASSES:
-        raise ValueError(
-            f"{folder / artifacts.RECORD} is damaged: head {record.head!r}, must be one of {list(CLASSES)}"
-        )
+        problem = f"head is {record.head!r}, must be one of {', '.join(CLASSES)}"
+        raise ValueError(f"{folder / artifacts.RECORD} is damaged: {problem}")
     if (folder / artifacts.MODEL / WEIGHTS).is_file():
         return _load_saved(folder / artifacts.MODEL, record.head, plan)
     model = _cut_again(folder, config_of(folder, record), plan)

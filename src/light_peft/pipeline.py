@@ -21,7 +21,7 @@ from light_peft.keeping import RunKeeper, Stateful
 from light_peft.loading import read_plan, read_scores, save_run, write_decision
 from light_peft.meter import Meter, part
 from light_peft.model import check_length, count_block_parameters, count_parameters, describe
-from light_peft.model.load import load_foundation
+from light_peft.model.load import check_vocabulary, load_foundation
 from light_peft.model.sharding import is_sharded, place, unshard
 from light_peft.peft_modules import check_model, peft_kind
 from light_peft.phases import Phases
@@ -97,6 +97,7 @@ class Run:
                 self.keeper.check_data(splits.digests)
                 foundation = load_foundation(config.model, config.task)
                 self.tokenizer = foundation.tokenizer
+                check_vocabulary(config.model.name, foundation.model, self.tokenizer)
                 self.backbone = describe(foundation.model)
                 check_length(config.max_length, self.backbone, foundation.model)
                 formulation = formulation_of(config.task, foundation.head)

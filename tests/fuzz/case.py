@@ -21,7 +21,7 @@ CODE_NAMES = re.compile(r"\b[A-Z]\w*(Error|Exception)\b|<class |<built-in|object
 """What belongs to a library's inside, not to a message."""
 LONGEST = 3000
 """Characters of a message at most."""
-HANGING = 40
+HANGING = 300
 """Seconds after which a command is taken to wait for ever."""
 OF_SWEEP = re.compile(r"outputs/multirun/[^/]+/multirun\.yaml$")
 """What Hydra writes of a sweep before its first job."""

@@ -81,7 +81,7 @@ def damaged_files(draw: Any) -> Case:
             shutil.copy(other / name, path)
 
     odd = name == "result.json" and how in ("flip", "other")
-    same = how == "other" and (name.startswith("tokenizer") or "config" in name)
+    same = how == "other" and (name.startswith(("tokenizer", "scores")) or "config" in name)
     what = f"{name} {how} {share if how in ('cut', 'flip') else ''}"
     return of_run("a file of a run that is damaged", what, change, load=load, may_pass=odd or same)
 
