@@ -17,9 +17,9 @@ from fuzz.stock import Stock
 from light_peft.config import Config
 from light_peft.validation import lookup
 
-EACH = 5
+EACH = 4
 """Inputs of a kind."""
-NUM_REFUSED = 120
+NUM_REFUSED = 100
 
 
 @pytest.fixture(scope="module")
