@@ -72,7 +72,7 @@ CONTRADICTIONS: list[tuple[list[str], str]] = [
     (["data.dir=/dev/null"], r"data\.dir"),
     (["data.files.train=''"], r"data\.files\.train"),
     (["data.files.train=/dev/zero"], r"data\.files\.train"),
-    (["data.files.validation=/dev/full"], r"data\.files\.validation"),
+    (["data.files.validation=/dev/random"], r"data\.files\.validation"),
     (["data.files.train=."], r"data\.files\.train"),
     (["data.files.train=" + "b" * 5000], r"data\.files\.train"),
     (["data.files.test=nowhere.tsv", "save.predictions=true"], r"data\.files\.test"),
