@@ -16,9 +16,9 @@ from fuzz.draw import KINDS, draw
 from fuzz.stock import Stock
 from light_peft.config import Config, lookup
 
-EACH = 5
+EACH = 4
 """Inputs of a kind."""
-NUM_REFUSED = 120
+NUM_REFUSED = 100
 
 
 @pytest.fixture(scope="module")

@@ -36,6 +36,8 @@ def file_names(task: TaskConfig) -> Iterator[str]:
     }
     for key, splits in (("official", task.official), ("hub", task.hub)):
         names |= {f"task.{key}.validation": list(splits.validation), f"task.{key}.test": list(splits.test)}
+    if task.official.generator is not None and (task.official.folder.startswith("/") or ".." in task.official.folder):
+        yield f"task.official.folder={task.official.folder!r}: must lie within the run's folder, where it is generated"
     for key, held in names.items():
         for name in held:
             if not name or name.startswith(".") or any(mark in name for mark in "/\\\0"):

@@ -76,7 +76,7 @@ def judge(case: Case, stock: Stock, folder: Path) -> Verdict:
     said = outcome.output.count("error: ")
     message = outcome.output.rpartition("error: ")[2].strip()
     faults = [*_faults(case, outcome, said, message), *_leftovers(inside, temporary, before)]
-    faults += _records(inside, before, message)
+    faults += _records(inside, before, message) if outcome.code == 2 else []
     return Verdict(message, "; ".join(faults) or None)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -274,11 +275,21 @@ def local_folder(config: ModelConfig) -> Path | None:
 
 
 def _is_installed(package: str | None) -> bool:
-    return package is not None and find_spec(package) is not None
+    return package is not None and _spec(package) is not None
+
+
+def _spec(package: str) -> ModuleSpec | None:
+    """Return where a package is; None where there is none, as for what cannot be the name of one."""
+    if not all(part.isidentifier() for part in package.split(".")):
+        return None
+    try:
+        return find_spec(package)
+    except (ImportError, ValueError):
+        return None
 
 
 def _package_folder(package: str | None, *, needed_by: str) -> Path:
-    spec = find_spec(package) if package else None
+    spec = _spec(package) if package else None
     if spec is None or spec.origin is None:
         raise ValueError(f"model={needed_by}: needs the Python package '{package}'; install it (see `make install`)")
     return Path(spec.origin).parent / "model"
