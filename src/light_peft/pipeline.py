@@ -21,8 +21,9 @@ from light_peft.keeping import RunKeeper, Stateful
 from light_peft.loading import read_plan, read_scores, save_run, write_decision
 from light_peft.meter import Meter, part
 from light_peft.model import check_length, count_block_parameters, count_parameters, describe
-from light_peft.model.load import check_vocabulary, load_foundation
+from light_peft.model.load import load_foundation
 from light_peft.model.sharding import is_sharded, place, unshard
+from light_peft.model.sizes import check_vocabulary
 from light_peft.peft_modules import check_model, peft_kind
 from light_peft.phases import Phases
 from light_peft.processes import on_main, sum_over

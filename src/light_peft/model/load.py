@@ -236,27 +236,6 @@ def agree_on_padding(name: str, model: PreTrainedModel, tokenizer: PreTrainedTok
     tokenizer.init_kwargs |= {"model_input_names": names, "padding_side": "right"}
 
 
-def check_vocabulary(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Hold the tokens that a text may become against those that the model has.
-
-    Added tokens that are not special ones are left alone: published models have such beyond their vocabulary.
-
-    Raises:
-        ValueError: If the tokenizer knows no words, as transformers makes it where its file is missing, or if it has
-            tokens that the model has not.
-    """
-    words, special = tokenizer.get_vocab(), set(tokenizer.all_special_tokens)
-    if not set(words) - special:
-        raise ValueError(f"model={name}: its tokenizer has no vocabulary; is its tokenizer.json or vocab.txt missing?")
-    added = {str(token) for token in tokenizer.added_tokens_decoder.values()} - special
-    limit = model.config.vocab_size
-    if beyond := sorted(token for token, number in words.items() if number >= limit and token not in added):
-        raise ValueError(
-            f"model={name}: its tokenizer has {len(beyond)} tokens, such as {beyond[0]!r}, that the model's vocabulary "
-            f"of {limit} has not; they do not belong together"
-        )
-
-
 def local_folder(config: ModelConfig) -> Path | None:
     """Return the folder to load from, an installed package before `path`; None if it must be the hub.
 
