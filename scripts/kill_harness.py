@@ -119,13 +119,13 @@ def struck(attempt: Attempt, kill: Kill, seconds: float) -> bool:
     until = time.monotonic() + kill.share * seconds
     while time.monotonic() < until and not any(text == f"{kill.aimed} ends" for _, text in attempt.lines()):
         time.sleep(0.002)
-    kill.second = round(time.monotonic() - attempt.began, 2)
+    kill.second, before = round(time.monotonic() - attempt.began, 2), attempt.phase()
     try:
         is_hit = attempt.kill(kill.victim)
     except TimeoutError as error:
         is_hit = True
         kill.problems.append(str(error))
-    kill.hit = attempt.phase()
+    kill.hit = attempt.phase() if kill.victim == "parent" else before  # the other ranks still say how they end
     return is_hit
 
 
