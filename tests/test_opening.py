@@ -218,7 +218,7 @@ def test_a_folder_that_cannot_be_written_into_is_named(monkeypatch: pytest.Monke
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(ValueError, match=r"^run/\.lock: cannot be written \(Read-only file system\)"):
+    with pytest.raises(ValueError, match=r"^run/run\.lock: cannot be written \(Read-only file system\)"):
         open_run(config("run"))
 
 

@@ -25,7 +25,7 @@ PREDICTIONS = "predictions"
 CHECKSUMS = "checksums.json"
 CHECKPOINTS = "checkpoints"
 TEACHER = f"{CHECKPOINTS}/teacher.safetensors"
-LOCK = ".lock"
+LOCK = "run.lock"
 LOG = "run.log"
 
 
