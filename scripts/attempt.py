@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -83,15 +84,17 @@ class Attempt:
 
     def kill(self, victim: str) -> bool:
         """Kill the process or one of its ranks and wait for the end of all; whether it was there to be killed."""
-        family = {"parent": psutil.Process(self.process.pid)}
-        others = family["parent"].children(recursive=True)
-        family |= {f"rank {rank}": child for child in others if (rank := rank_of(child)) is not None}
-        if self.process.poll() is not None or victim not in family:
+        while self.process.poll() is None:
+            others = psutil.Process(self.process.pid).children(recursive=True)
+            family = {"parent": self.process.pid} | {f"rank {rank_of(child)}": child.pid for child in others}
+            if victim in family:
+                break
+            self._check_time()
+            time.sleep(0.02)  # its ranks are not there yet
+        else:
             return False
-        try:
-            family[victim].send_signal(signal.SIGKILL)
-        except psutil.NoSuchProcess:
-            return False
+        with suppress(ProcessLookupError):  # it may have ended just now
+            os.kill(family[victim], signal.SIGKILL)
         left = self._still_there(others)
         for process in left:
             process.kill()

@@ -69,9 +69,8 @@ def undisturbed(cwd: Path, words: Sequence[str]) -> dict[str, float]:
 def learn(seconds: dict[str, float], attempt: Attempt) -> None:
     """Take the shortest time in which a phase was seen from its beginning to its end: a busy machine is slower."""
     at = {text: at for at, text in reversed(attempt.lines())}  # the first time each was said
-    if any(RESUMED.fullmatch(text) for text in at):
-        return
-    for name in PHASES[1:-1]:
+    is_resumed = any(RESUMED.fullmatch(text) for text in at)
+    for name in ("surgery",) if is_resumed else PHASES[1:-1]:  # the others may have had less to do
         if f"{name} ends" in at:
             seconds[name] = min(seconds[name], at[f"{name} ends"] - at[f"{name} begins"])
 
@@ -120,13 +119,13 @@ def struck(attempt: Attempt, kill: Kill, seconds: float) -> bool:
     until = time.monotonic() + kill.share * seconds
     while time.monotonic() < until and not any(text == f"{kill.aimed} ends" for _, text in attempt.lines()):
         time.sleep(0.002)
-    kill.second = round(time.monotonic() - attempt.began, 2)
+    kill.second, before = round(time.monotonic() - attempt.began, 2), attempt.phase()
     try:
         is_hit = attempt.kill(kill.victim)
     except TimeoutError as error:
         is_hit = True
         kill.problems.append(str(error))
-    kill.hit = attempt.phase()
+    kill.hit = attempt.phase() if kill.victim == "parent" else before  # the other ranks still say how they end
     return is_hit
 
 
@@ -156,7 +155,7 @@ def gaps(log: Path) -> Iterator[tuple[str, int]]:
 def aims(count: int, processes: int, rng: random.Random) -> list[list[Kill]]:
     """Return so many kills in groups, one group for each run: all phases alike, in the order of a run."""
     victims = ["parent", *(f"rank {rank}" for rank in range(processes))] if processes > 1 else ["parent"]
-    kills = [Kill(PHASES[i % len(PHASES)], rng.random(), victims[i % len(victims)]) for i in range(count)]
+    kills = [Kill(PHASES[i % len(PHASES)], rng.random(), rng.choice(victims)) for i in range(count)]
     rng.shuffle(kills)
     groups = [kills[first : first + KILLS_PER_RUN] for first in range(0, count, KILLS_PER_RUN)]
     for group in groups:  # a process loads whenever it begins

@@ -1,5 +1,6 @@
 """What one of several processes does for test_processes.py; what each has found lies in a folder as a tensor file."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import save_file
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR
 from transformers.modeling_outputs import SequenceClassifierOutput
@@ -83,6 +85,7 @@ def trained(accelerator: Accelerator, *, break_at: int | None = None) -> tuple[d
     loader = [share_of(batch, rank, count) for batch in global_batches()]
     run = PhaseRun(phase, wrapped, loader, accelerator, cost=PhaseCost())
     run.run(on_progress=lambda _, mean: told.append(mean))
+    accelerator.free_memory()
     return {name: parameter.detach() for name, parameter in model.named_parameters()}, told
 
 
@@ -109,6 +112,10 @@ def texts(accelerator: Accelerator) -> list[str]:
         said.append(str(error))
     rank = accelerator.process_index
     said.append(str(any_of(accelerator, rank == 0, rank == 1, False)))
+    accelerator.free_memory()  # of the phase that failed
+    gc.collect()
+    left = [thing for thing in gc.get_objects() if isinstance(thing, DistributedDataParallel | Tiny)]
+    said.append(f"{len(left)} models left")
     return said
 
 

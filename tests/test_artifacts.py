@@ -7,7 +7,6 @@ import torch
 
 from light_peft import artifacts
 from light_peft.artifacts import RunRecord, tensors_sha256
-from light_peft.writing import whole_file, whole_folder
 
 CONTRACT = """
 status error task model peft seed config versions git primary_metric score best_score metrics parameters plan phases
@@ -19,50 +18,6 @@ totals
 @pytest.fixture(autouse=True)
 def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-
-
-def test_a_file_appears_whole(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "file.txt"
-    with whole_file(path) as temporary:
-        temporary.write_text("half")
-        assert not path.exists()
-    assert path.read_text() == "half"
-    assert list(path.parent.iterdir()) == [path]
-
-
-def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    path = tmp_path / "file.txt"
-    path.write_text("old")
-
-    def write_half() -> None:
-        with whole_file(path) as temporary:
-            temporary.write_text("half")
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        write_half()
-    assert list(tmp_path.iterdir()) == [path]
-    assert path.read_text() == "old"
-
-
-def test_a_folder_appears_whole(tmp_path: Path) -> None:
-    path = tmp_path / "folder"
-    with whole_folder(path) as temporary:
-        (temporary / "a").write_text("1")
-        assert not path.exists()
-    assert [entry.name for entry in path.iterdir()] == ["a"]
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_failure_leaves_no_folder(tmp_path: Path) -> None:
-    def write_half() -> None:
-        with whole_folder(tmp_path / "folder") as temporary:
-            (temporary / "a").write_text("1")
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        write_half()
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

@@ -15,10 +15,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from light_peft import config as config_module
 from light_peft import door
-from light_peft.config import Config, config_from_dict
+from light_peft.config import Config, config_from_dict, lookup
 from light_peft.peft_modules import all_kinds
 from light_peft.pruning.criteria import criterion_names
-from light_peft.validation import CHOICES, check, lookup
+from light_peft.validation import CHOICES, check
 
 CONF = door.conf_dir()
 FILES = sorted(CONF.rglob("*.yaml"))

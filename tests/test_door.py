@@ -1,5 +1,6 @@
 """The command line: names it does not know, exit codes, sweeps, scoring again, interruption."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from command_line import FAST, Outcome, command, tiny_files
 from light_peft import artifacts, door, pipeline
 from light_peft.artifacts import RunRecord
+from light_peft.interrupts import Interrupted
 
 
 @pytest.mark.parametrize(
@@ -73,7 +75,8 @@ def test_exit_codes() -> None:
 
     assert door.guarded(lambda: None) == 0
     assert fail(ValueError("bad")) == fail(OmegaConfBaseException("bad")) == 2
-    assert fail(KeyboardInterrupt()) == 130
+    assert fail(KeyboardInterrupt()) == fail(Interrupted(signal.SIGINT)) == 130
+    assert fail(Interrupted(signal.SIGTERM)) == 143
     with pytest.raises(RuntimeError, match="a defect of ours"):
         fail(RuntimeError("a defect of ours"))
 
@@ -167,7 +170,39 @@ def test_a_job_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
     assert outcome.code == 2
     assert outcome.message.startswith("prune.attn=0.99 leaves 0 of 4 groups")
     assert "Traceback" not in outcome.output
-    assert [RunRecord.read(folder).status for folder in outcome.run_dirs()] == ["failed", "finished"]
+    folders = outcome.run_dirs()
+    assert [RunRecord.read(folder).status for folder in folders] == ["failed", "finished"]
+    (why,) = (folders[0].parent / door.FAILED_JOBS).iterdir()
+    assert why.name == "0.txt"
+    first, words = why.read_text(encoding="utf-8").splitlines()
+    assert outcome.message.startswith(f"{first}\n{words}\n")
+    assert words.startswith("(job 0 of the sweep: debug=smoke ")
+    assert outcome.output.splitlines()[-1].startswith("failed jobs of the sweep: 0 (why: ")
+
+
+@pytest.mark.slow
+def test_jobs_side_by_side_fail_like_others(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Joblib's jobs run in processes of their own, and one that fails is known here all the same."""
+    words = [*FAST, *tiny_files(tmp_path), "runtime.threads=1", "prune.attn=0.25,0.99,0.5"]
+    outcome = command(tmp_path, "-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", *words)
+    assert outcome.code == 2
+    folders = outcome.run_dirs()
+    assert [folder.name for folder in folders] == ["0", "1", "2"]
+    assert len({folder.parent for folder in folders}) == 1
+    assert [RunRecord.read(folder).status for folder in folders] == ["finished", "failed", "finished"]
+    assert outcome.output.splitlines()[-1].startswith("failed jobs of the sweep: 1 (why: ")
+    assert capfd.readouterr().err.count("error: prune.attn=0.99 leaves 0 of 4 groups") == 1
+
+
+@pytest.mark.slow
+def test_a_job_that_is_submitted_fails_like_others(tmp_path: Path) -> None:
+    """Submitit runs the job as Slurm would, but here; its process and its output are not ours."""
+    words = [*FAST, *tiny_files(tmp_path), "seed=-1"]
+    outcome = command(tmp_path, "-m", "hydra/launcher=submitit_local", *words)
+    assert outcome.code == 2, outcome.output
+    assert outcome.output.splitlines()[-1].startswith("failed jobs of the sweep: 0 (why: ")
+    (why,) = tmp_path.rglob(f"{door.FAILED_JOBS}/*.txt")
+    assert why.read_text(encoding="utf-8").startswith("seed=-1: must not be negative, and finite\n(job 0 ")
 
 
 def scores(outcome: Outcome) -> dict[str, list[str]]:

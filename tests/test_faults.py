@@ -112,7 +112,7 @@ def test_a_folder_that_may_only_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "run").chmod(0o500)
     outcome = run_in(tmp_path)
     assert outcome.code == 2
-    assert outcome.message == "run/.lock: cannot be written (Permission denied)"
+    assert outcome.message == "run/run.lock: cannot be written (Permission denied)"
 
 
 @pytest.mark.parametrize(

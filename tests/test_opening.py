@@ -1,6 +1,5 @@
 import json
 import logging
-import os
 import subprocess
 import sys
 import threading
@@ -12,50 +11,15 @@ import pytest
 
 from light_peft import artifacts, opening
 from light_peft.artifacts import RunRecord
-from light_peft.config import CheckpointConfig, Config, ModelConfig, PeftConfig, TaskConfig, TrainConfig
-from light_peft.opening import Opened, new_run_dir, open_run
+from light_peft.config import TrainConfig
+from light_peft.opening import new_run_dir, open_run
+from opening_cases import config, leave, reopened
 
 
 @pytest.fixture(autouse=True)
 def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(logging.getLogger("light_peft"), "propagate", True)
-
-
-@pytest.fixture
-def leave() -> "Leave":
-    return Leave()
-
-
-class Leave:
-    """Leaves runs behind as they are when their process has ended."""
-
-    def __call__(self, status: str, run_dir: str | None = None, **settings: object) -> Path:
-        opened = open_run(config(run_dir, **settings))
-        if status != "running":
-            opened.record.status = status
-            opened.record.write(opened.folder)
-        opened.close()
-        return opened.folder
-
-
-def config(run_dir: str | None = None, *, resume: bool = False, keep: int = 2, steps: int = 8, seed: int = 1) -> Config:
-    return Config(
-        task=TaskConfig(name="demo"),
-        model=ModelConfig(name="tiny"),
-        train=TrainConfig(max_steps=steps),
-        checkpoint=CheckpointConfig(keep=keep),
-        peft=PeftConfig(kind="lora"),
-        run_dir=run_dir,
-        resume=resume,
-        seed=seed,
-    )
-
-
-def reopened(wanted: Config) -> Opened:
-    opened = open_run(wanted)
-    opened.close()
-    return opened
 
 
 @pytest.mark.parametrize("run_dir", [None, "new/deep", "empty"])
@@ -83,7 +47,7 @@ def test_runs_without_a_folder_never_share_one() -> None:
 
 
 @pytest.mark.parametrize("status", ["running", "failed", "interrupted", "a word of a later version"])
-def test_an_unfinished_run_goes_on_and_its_record_begins_anew(leave: Leave, status: str) -> None:
+def test_an_unfinished_run_goes_on_and_its_record_begins_anew(status: str) -> None:
     folder = leave(status, "run")
     record = RunRecord.read(folder)
     record.error, record.history, record.resumed = "killed", [{"step": 1}], [{"stage": "train", "step": 4}]
@@ -123,7 +87,7 @@ def test_checkpoints_stay_where_the_record_cannot_be_written(monkeypatch: pytest
     assert not reopened(config("run")).is_finished
 
 
-def test_a_finished_run_is_not_begun_again(leave: Leave) -> None:
+def test_a_finished_run_is_not_begun_again() -> None:
     folder = leave("finished", "run")
     (folder / artifacts.CHECKPOINTS / "000001-train-2").mkdir(parents=True)
     before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
@@ -133,7 +97,7 @@ def test_a_finished_run_is_not_begun_again(leave: Leave) -> None:
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_a_run_of_another_configuration_is_refused_with_what_differs(leave: Leave) -> None:
+def test_a_run_of_another_configuration_is_refused_with_what_differs() -> None:
     leave("failed", "run")
     with pytest.raises(ValueError, match="run_dir=run: the run in this folder is of another configuration") as caught:
         open_run(config("run", steps=9, seed=3))
@@ -142,7 +106,7 @@ def test_a_run_of_another_configuration_is_refused_with_what_differs(leave: Leav
     assert RunRecord.read(Path("run")).status == "failed"
 
 
-def test_many_differences_are_counted(leave: Leave) -> None:
+def test_many_differences_are_counted() -> None:
     leave("failed", "run")
     values = artifacts.read_json(Path("run", artifacts.CONFIG))
     values["train"] = {"schedule": "cosine"}
@@ -171,7 +135,7 @@ def test_a_file_is_no_run_folder() -> None:
         open_run(config("run/deep"))
 
 
-def test_what_a_kill_left_is_removed_and_no_hindrance(leave: Leave) -> None:
+def test_what_a_kill_left_is_removed_and_no_hindrance() -> None:
     folder = leave("running", "run")
     for name in (".scores.safetensors.12-0a0b0c0d.part", ".tmpX1Y2Z3"):
         (folder / name).write_text("half")
@@ -185,7 +149,7 @@ def test_what_a_kill_left_is_removed_and_no_hindrance(leave: Leave) -> None:
     assert not reopened(config("begun")).is_finished
 
 
-def test_a_damaged_record_counts_as_unfinished(leave: Leave, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_record_counts_as_unfinished(caplog: pytest.LogCaptureFixture) -> None:
     folder = leave("finished", "run")
     (folder / artifacts.RECORD).write_text('{"status": "fini')
     assert not reopened(config("run")).is_finished
@@ -195,7 +159,7 @@ def test_a_damaged_record_counts_as_unfinished(leave: Leave, caplog: pytest.LogC
 
 
 @pytest.mark.parametrize("content", ["", '{"seed": 1', "[]", "\0" * 100])
-def test_a_damaged_configuration_is_refused(leave: Leave, content: str) -> None:
+def test_a_damaged_configuration_is_refused(content: str) -> None:
     folder = leave("failed", "run")
     (folder / artifacts.CONFIG).write_text(content)
     with pytest.raises(ValueError, match=r"^run_dir=run: .*config\.json is .*; which run this is cannot be told; name"):
@@ -213,7 +177,7 @@ time.sleep(600)
 """
 
 
-def test_two_processes_never_work_in_one_folder_and_a_killed_one_frees_it(leave: Leave) -> None:
+def test_two_processes_never_work_in_one_folder_and_a_killed_one_frees_it() -> None:
     folder = leave("running", "run")
     other = subprocess.Popen([sys.executable, "-c", HOLD, str(folder / artifacts.LOCK)], stdout=subprocess.PIPE)
     try:
@@ -238,49 +202,7 @@ def test_a_disk_without_locks_is_warned_of(monkeypatch: pytest.MonkeyPatch, capl
     assert "no lock ([Errno 37] No locks available); take care" in caplog.text
 
 
-def test_resume_takes_the_newest_unfinished_one_of_this_configuration(leave: Leave) -> None:
-    older, newer = leave("failed"), leave("interrupted")
-    leave("finished")
-    leave("failed", seed=2)
-    for age, folder in enumerate((newer, older)):
-        os.utime(folder / artifacts.CONFIG, (1000 - age, 1000 - age))
-    for model in (newer / "model", Path("outputs/mine")):
-        model.mkdir()
-        (model / "config.json").write_text('{"model_type": "bert"}')
-    assert reopened(config(resume=True)).folder == newer
-    (newer / artifacts.RECORD).unlink()
-    assert reopened(config(resume=True)).folder == newer
-
-
-def test_resume_takes_none_in_which_a_process_is_at_work(leave: Leave) -> None:
-    older, newer = leave("failed"), open_run(config())
-    os.utime(older / artifacts.CONFIG, (1000, 1000))
-    assert reopened(config(resume=True)).folder == older
-    leave("finished", str(older))
-    with pytest.raises(
-        ValueError, match=rf"0 of other configurations\n  run_dir={newer.folder}: another process is at"
-    ):
-        open_run(config(resume=True))
-    newer.close()
-
-
-def test_resume_without_a_run_says_what_there_is(leave: Leave) -> None:
-    with pytest.raises(ValueError, match=r"^resume=true: no unfinished run of this configuration below outputs/"):
-        open_run(config(resume=True))
-    leave("failed", steps=9, seed=2)
-    near = leave("failed", seed=2)
-    leave("finished")
-    with pytest.raises(ValueError, match="2 of other configurations") as caught:
-        open_run(config(resume=True))
-    assert str(caught.value).splitlines()[-1] == f"  the nearest is {near}: seed is 2 there and 1 now"
-
-
-def test_resume_of_a_folder_without_a_run_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^resume=true run_dir=typo: there is no run in this folder; without resume"):
-        open_run(config("typo", resume=True))
-
-
-def test_fifty_processes_want_one_folder_and_one_gets_it() -> None:
+def test_fifty_want_one_folder_and_one_gets_it() -> None:
     opened, refused = [], 0
     for _ in range(50):
         try:
@@ -296,7 +218,7 @@ def test_a_folder_that_cannot_be_written_into_is_named(monkeypatch: pytest.Monke
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(ValueError, match=r"^run/\.lock: cannot be written \(Read-only file system\)"):
+    with pytest.raises(ValueError, match=r"^run/run\.lock: cannot be written \(Read-only file system\)"):
         open_run(config("run"))
 
 

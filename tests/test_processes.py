@@ -52,6 +52,11 @@ def test_all_hear_what_one_has_found(folder: Path) -> None:
     assert main[4] == other[4] == "(True, True, False)"
 
 
+def test_a_phase_leaves_nothing_wrapped_behind(folder: Path) -> None:
+    for rank in range(COUNT):
+        assert (folder / f"{rank}.txt").read_text(encoding="utf-8").splitlines()[5] == "0 models left"
+
+
 def test_one_process_asks_nobody() -> None:
     accelerator = start_runtime(RuntimeConfig(device="cpu", precision="fp32"), 0)
     assert on_main(accelerator, lambda: 7) == 7

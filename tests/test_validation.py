@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from light_peft.config import Config, ModelConfig, PeftConfig, PruneConfig, TaskConfig
+from light_peft.config import Config, ModelConfig, PeftConfig, PruneConfig, TaskConfig, lookup
 from light_peft.peft_modules import all_kinds
 from light_peft.pruning.criteria import criterion_names
-from light_peft.validation import CHOICES, NOT_NEGATIVE, POSITIVE, RANGES, SHARES, check, lookup
+from light_peft.validation import CHOICES, NOT_NEGATIVE, POSITIVE, RANGES, SHARES, check
 
 KINDS = all_kinds()
 CRITERIA = criterion_names()

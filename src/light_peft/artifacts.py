@@ -25,7 +25,7 @@ PREDICTIONS = "predictions"
 CHECKSUMS = "checksums.json"
 CHECKPOINTS = "checkpoints"
 TEACHER = f"{CHECKPOINTS}/teacher.safetensors"
-LOCK = ".lock"
+LOCK = "run.lock"
 LOG = "run.log"
 
 
@@ -75,9 +75,15 @@ class RunRecord:
         """
         values = read_json(folder / RECORD)
         try:
-            return cls(**values)
+            record = cls(**values)
         except TypeError as error:
             raise ValueError(f"{folder / RECORD} is not a run record: {error}") from error
+        fresh = asdict(cls())
+        for name, value in asdict(record).items():
+            like = float if name in ("score", "best_score") else type(fresh[name])
+            if not isinstance(value, like) and not (fresh[name] is None and isinstance(value, str | int | None)):
+                raise ValueError(f"{folder / RECORD} is damaged: {name} is {str(value)[:80]!r}")
+        return record
 
 
 def write_json(path: Path, values: Any) -> None:
@@ -96,7 +102,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ValueError(f"{path} does not exist; is {path.parent} the folder of a finished run?") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
 
 
@@ -151,10 +157,16 @@ def verify_checksums(folder: Path) -> None:
     Raises:
         ValueError: If one is missing or has changed; all of them are named.
     """
-    expected: dict[str, str] = read_json(folder / CHECKSUMS)
-    missing = [name for name in expected if not (folder / name).is_file()]
+    expected = read_json(folder / CHECKSUMS)
+    known = {PLAN, SCORES, RECOVERY, *(name for part in (ADAPTER, MODEL, TOKENIZER) for name in _inside(folder, part))}
+    if not isinstance(expected, dict) or PLAN not in expected:
+        raise ValueError(f"{folder / CHECKSUMS} is damaged: it must hold a checksum for each file, {PLAN} among them")
+    missing = [name for name in expected if name not in known or not (folder / name).is_file()]
     if missing:
         raise ValueError(f"{folder} is damaged: {', '.join(missing)} missing")
+    held = [name for name in known if name.endswith((".json", ".safetensors")) and (folder / name).is_file()]
+    if unknown := [name for name in held if name not in expected]:
+        raise ValueError(f"{folder} is damaged: {CHECKSUMS} says nothing of {', '.join(sorted(unknown))}")
     changed = [name for name, digest in expected.items() if file_sha256(folder / name) != digest]
     if changed:
         raise ValueError(f"{folder} is damaged: {', '.join(changed)} changed since the run wrote it (sha256 differs)")

@@ -201,9 +201,11 @@ def guarded(command: Callable[[], object]) -> int:
     try:
         command()
     except JobFailed as failed:
-        jobs = sorted((Path(failed.sweep_dir) / FAILED_JOBS).glob("*.txt"), key=lambda path: int(path.stem))
-        numbers = ", ".join(path.stem for path in jobs)
-        Console(stderr=True).print(f"failed jobs of the sweep: {numbers} (why: {jobs[0].parent})", soft_wrap=True)
+        place = Path(failed.sweep_dir) / FAILED_JOBS
+        numbers = sorted(int(path.stem) for path in place.glob("*.txt"))
+        Console(stderr=True).print(
+            f"failed jobs of the sweep: {', '.join(map(str, numbers))} (why: {place})", soft_wrap=True
+        )
         return failed.code
     except USER_ERRORS as error:
         say(error)

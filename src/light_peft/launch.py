@@ -23,8 +23,10 @@ def num_processes(config: Config) -> int:
     """Return how many processes shall be started here: 1 where a launcher has done so.
 
     Raises:
-        ValueError: If there are not as many devices, or a launcher was asked for more than it has started.
+        ValueError: If something is wrong with the configuration, there are not as many devices, or a launcher was
+            asked for more processes than it has started.
     """
+    _check(config)
     if launchers.is_in_group():
         return 1
     device, asked = pick_device(config.runtime.device), config.runtime.processes
@@ -58,8 +60,7 @@ def run_in_processes(config: Config, count: int) -> tuple[RunRecord, Path]:
         WorkerDied: If a process died, or failed for a reason of ours; the others have ended, and the record says which.
         Interrupted: If SIGTERM or SIGINT ended the run; all processes have had the time to write a checkpoint.
     """
-    check(config, all_kinds(), criterion_names())
-    check_asked(config)
+    _check(config)
     opened = open_run(config)
     folder = opened.folder
     opened.close()  # the first of the processes opens it for itself
@@ -76,6 +77,11 @@ def run_in_processes(config: Config, count: int) -> tuple[RunRecord, Path]:
             interrupted.add_note(f"the same command with run_dir={folder} goes on")
             raise interrupted
     return RunRecord.read(folder), folder
+
+
+def _check(config: Config) -> None:
+    check(config, all_kinds(), criterion_names())
+    check_asked(config)
 
 
 def _give_up(workers: Workers, failed: int, folder: Path) -> NoReturn:

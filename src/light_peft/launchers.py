@@ -98,8 +98,12 @@ def _launch_words(command: list[str]) -> list[str] | None:
 
 
 def join_slurm_step(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Say in torch's words which task of a Slurm step this is, where the step has several and nobody has said so."""
-    if "RANK" in environment or int(environment.get("SLURM_STEP_NUM_TASKS", 1)) <= 1:
+    """Say in torch's words which task of a Slurm step this is, where the step has several and nobody has said so.
+
+    In a step that is a shell to type in, one task is there and the others wait for nothing.
+    """
+    is_shell = "SLURM_PTY_PORT" in environment
+    if is_shell or "RANK" in environment or int(environment.get("SLURM_STEP_NUM_TASKS", 1)) <= 1:
         return
     tasks, nodes = int(environment["SLURM_STEP_NUM_TASKS"]), int(environment.get("SLURM_STEP_NUM_NODES", 1))
     hosts = environment.get("SLURM_STEP_NODELIST") or environment["SLURM_JOB_NODELIST"]

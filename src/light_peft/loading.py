@@ -6,11 +6,14 @@ along the plan, and its weights are held against the checksum in the record.
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import init_empty_weights
+from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -22,10 +25,12 @@ from transformers import (
 from light_peft import artifacts
 from light_peft.artifacts import RunRecord
 from light_peft.config import Config, config_from_dict
+from light_peft.hub import pinned
 from light_peft.model import Backbone, describe
 from light_peft.model.head import CLASSES, ends_in
-from light_peft.model.load import load_foundation
+from light_peft.model.load import load_foundation, reason_of
 from light_peft.model.precision import head_in_fp32
+from light_peft.model.sizes import check_sizes
 from light_peft.model.tied import own_tensors, take_tensors
 from light_peft.peft_modules import PeftKind, peft_kind
 from light_peft.pruning.plan import PruningPlan
@@ -68,11 +73,14 @@ def load_base(run_dir: str | Path) -> PreTrainedModel:
     record = finished_record(folder)
     artifacts.verify_checksums(folder)
     plan = read_plan(folder)
+    if record.head not in CLASSES:
+        problem = f"head is {record.head!r}, must be one of {', '.join(CLASSES)}"
+        raise ValueError(f"{folder / artifacts.RECORD} is damaged: {problem}")
     if (folder / artifacts.MODEL / WEIGHTS).is_file():
         return _load_saved(folder / artifacts.MODEL, record.head, plan)
-    model = _cut_again(folder, config_from_dict(record.config), plan)
-    if record.base["sha256"] != base_sha256(model, describe(model)):
-        raise ValueError(f"{folder}: the foundation model from {record.base['source']} is not the one of this run")
+    model = _cut_again(folder, config_of(folder, record), plan)
+    if record.base.get("sha256") != base_sha256(model, describe(model)):
+        raise ValueError(f"{folder}: the foundation model from {record.base.get('source')} is not the one of this run")
     return model.eval()
 
 
@@ -88,9 +96,11 @@ def attach_adapter(base: PreTrainedModel, run_dir: str | Path) -> nn.Module:
     if not ends_in(base, record.head):
         raise ValueError(f"wrong base model: {folder} needs one with a {record.head} head, not {type(base).__name__}")
     check_widths(base, backbone, read_plan(folder), before=False)
-    if record.base["sha256"] != base_sha256(base, backbone):
+    if record.base.get("sha256") != base_sha256(base, backbone):
         raise ValueError(f"wrong base model: its shapes fit {folder}, but its weights are not those of that run")
-    return kind_of(folder).load(base, folder / artifacts.ADAPTER)
+    kind = kind_of(folder)
+    with _damage_of(folder / artifacts.ADAPTER):
+        return kind.load(base, folder / artifacts.ADAPTER)
 
 
 def load_tokenizer(run_dir: str | Path) -> PreTrainedTokenizerBase:
@@ -101,7 +111,29 @@ def load_tokenizer(run_dir: str | Path) -> PreTrainedTokenizerBase:
     """
     folder = Path(run_dir)
     finished_record(folder)
-    return AutoTokenizer.from_pretrained(folder / artifacts.TOKENIZER, local_files_only=True)
+    with _damage_of(folder / artifacts.TOKENIZER):
+        return AutoTokenizer.from_pretrained(folder / artifacts.TOKENIZER, local_files_only=True)
+
+
+def config_of(folder: Path, record: RunRecord) -> Config:
+    """Return the configuration of a run, its names on the hub pinned to the commits that it had.
+
+    Raises:
+        ValueError: If the record holds none that can be read.
+    """
+    try:
+        return pinned(config_from_dict(record.config), record)
+    except (OmegaConfBaseException, ValueError, TypeError) as error:
+        raise ValueError(f"{folder / artifacts.RECORD} is damaged: config: {reason_of(error)}") from error
+
+
+@contextmanager
+def _damage_of(folder: Path) -> Iterator[None]:
+    """Say which folder a library cannot load; what is wrong there makes the libraries raise any class."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(f"{folder} is damaged: {reason_of(error)}") from error
 
 
 def finished_record(folder: Path) -> RunRecord:
@@ -112,7 +144,8 @@ def finished_record(folder: Path) -> RunRecord:
     """
     record = RunRecord.read(folder)
     if record.status != "finished":
-        raise ValueError(f"{folder}: this run did not finish ({record.error}); there is nothing to load")
+        why = record.error or record.status
+        raise ValueError(f"{folder}: this run did not finish ({why}); there is nothing to load")
     return record
 
 
@@ -134,8 +167,8 @@ def read_plan(folder: Path) -> PruningPlan:
     values = artifacts.read_json(folder / artifacts.PLAN)
     try:
         return PruningPlan.from_json(values)
-    except (KeyError, TypeError, AssertionError) as error:
-        raise ValueError(f"{folder / artifacts.PLAN} is damaged: {error!r}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
+        raise ValueError(f"{folder / artifacts.PLAN} is damaged: no plan can be read from it ({error})") from error
 
 
 def read_scores(folder: Path) -> Scores:
@@ -194,14 +227,19 @@ def consumer_biases(backbone: Backbone) -> list[str]:
 
 def _load_saved(folder: Path, head: str, plan: PruningPlan) -> PreTrainedModel:
     """Build and cut the model without memory for its weights, then give it the saved ones."""
-    architecture = AutoConfig.from_pretrained(folder, local_files_only=True)
-    with torch.random.fork_rng(), init_empty_weights(include_buffers=False):
-        model: PreTrainedModel = CLASSES[head].from_config(architecture)
+    with _damage_of(folder):
+        architecture = AutoConfig.from_pretrained(folder, local_files_only=True)
+        check_sizes(folder.parent.name, architecture)
+        with torch.random.fork_rng(), init_empty_weights(include_buffers=False):
+            model: PreTrainedModel = CLASSES[head].from_config(architecture)
     backbone = describe(model)
+    if len(plan.heads) != backbone.num_layers:
+        raise ValueError(f"{folder} has {backbone.num_layers} layers, but the plan beside it {len(plan.heads)}")
     tensors = artifacts.read_tensors(folder / WEIGHTS)
     biases = {name: tensors[name] for name in consumer_biases(backbone) if name in tensors}
     cut_backbone(model, backbone, plan, plan_cuts(backbone, plan), biases)
-    take_tensors(model, tensors)
+    with _damage_of(folder):
+        take_tensors(model, tensors)
     head_in_fp32(model, backbone.head_modules)
     return model.eval()
 

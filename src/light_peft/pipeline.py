@@ -15,6 +15,7 @@ from light_peft import artifacts
 from light_peft.artifacts import RunRecord
 from light_peft.config import Config
 from light_peft.evaluation.examiner import Examiner
+from light_peft.hub import pinned
 from light_peft.interrupts import Interrupts
 from light_peft.keeping import RunKeeper, Stateful
 from light_peft.loading import read_plan, read_scores, save_run, write_decision
@@ -22,6 +23,7 @@ from light_peft.meter import Meter, part
 from light_peft.model import check_length, count_block_parameters, count_parameters, describe
 from light_peft.model.load import load_foundation
 from light_peft.model.sharding import is_sharded, place, unshard
+from light_peft.model.sizes import check_vocabulary
 from light_peft.peft_modules import check_model, peft_kind
 from light_peft.phases import Phases
 from light_peft.processes import on_main, sum_over
@@ -88,7 +90,7 @@ class Run:
 
     def load(self) -> None:
         """Load data and model, and attach PEFT."""
-        config = self.config
+        config = pinned(self.config, self.record)  # of a run that goes on the commits that it began with
         with self.meter.phase("load") as cost:
             with self.accelerator.main_process_first():  # it writes what the others then read
                 place, test = self.folder / "data", config.save.predictions
@@ -96,6 +98,7 @@ class Run:
                 self.keeper.check_data(splits.digests)
                 foundation = load_foundation(config.model, config.task)
                 self.tokenizer = foundation.tokenizer
+                check_vocabulary(config.model.name, foundation.model, self.tokenizer)
                 self.backbone = describe(foundation.model)
                 check_length(config.max_length, self.backbone, foundation.model)
                 formulation = formulation_of(config.task, foundation.head)

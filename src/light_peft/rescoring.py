@@ -1,6 +1,7 @@
 """A finished run, loaded back and scored again."""
 
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from rich.console import Console
 from light_peft import artifacts
 from light_peft.config import config_from_dict
 from light_peft.evaluation.examiner import Examiner, check_asked
-from light_peft.loading import finished_record, load, load_tokenizer
+from light_peft.loading import config_of, finished_record, load, load_tokenizer
 from light_peft.meter import PhaseCost
 from light_peft.peft_modules import all_kinds
 from light_peft.pruning.criteria import criterion_names
@@ -34,8 +35,9 @@ def rescore(run_dir: str, overrides: dict[str, Any], console: Console | None = N
     """
     console, folder = console or Console(stderr=True), Path(run_dir)
     record = finished_record(folder)
-    unasked = {"save": record.config["save"] | {"predictions": False}}  # those of the run itself are not touched
-    config = config_from_dict(record.config | unasked, overrides)
+    own = config_of(folder, record)
+    own.save.predictions = False  # those of the run itself are not touched
+    config = config_from_dict(asdict(own), overrides)
     check(config, all_kinds(), criterion_names())
     check_asked(config)
     quiet_libraries()

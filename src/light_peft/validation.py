@@ -6,7 +6,9 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from light_peft.config import Config, PeftConfig, TaskConfig
+from light_peft.config import Config, TaskConfig, lookup
+from light_peft.naming import empty_names, file_names
+from light_peft.unread import SHARES, without_effect
 
 CHOICES = {
     "task.formulation": ("classification", "regression", "choice", "span", "generation"),
@@ -41,10 +43,9 @@ NUM_TEXTS: dict[str, tuple[int, float, str]] = {
     "generation": (1, math.inf, "one column or more"),
 }
 """Formulation -> the fewest and the most columns of texts, and how to say it."""
-SHARES = ("prune.attn", "prune.ffn", "prune.peft_module", "prune.peft_rank")
 MAX_SEED = 2**32 - 1
 MAX_WHOLE = 2**31 - 1
-"""No setting is a larger whole number: libraries hold such in 32 or 64 bits."""
+"""No setting but the seed is a larger whole number, for libraries hold such in 32 bits."""
 MIN_LENGTH = 8
 POSITIVE = (
     *("estimate.steps", "estimate.learning_rate", "train.epochs", "train.max_steps", "train.learning_rate"),
@@ -85,84 +86,6 @@ RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
 """Keys, what must hold of their value where there is one, and how to say it."""
 
 
-UNREAD: tuple[tuple[Callable[[Config], bool], str, tuple[str, ...]], ...] = (
-    (
-        lambda config: config.prune.method == "none",
-        "prune=none cuts nothing",
-        (
-            *SHARES,
-            "prune.module_depth",
-            "prune.compensate_bias",
-            "prune.refit",
-            "prune.merge_cut_peft",
-            "train.distill",
-        ),
-    ),
-    (
-        lambda config: config.prune.method != "none" and config.prune.criterion != "mask",
-        "only prune.criterion=mask learns masks",
-        (
-            *("prune.compare", "estimate.l1_attn", "estimate.l1_ffn"),
-            *("estimate.mask_lr_factor", "estimate.ffn_mask_lr_factor"),
-        ),
-    ),
-    (
-        lambda config: config.prune.criterion == "layer",
-        "prune.criterion=layer cuts whole layers",
-        ("prune.attn_scope", "prune.ffn_scope", "prune.round_to", "prune.allow_empty"),
-    ),
-    (
-        lambda config: config.estimate.stop == "steps",
-        "estimate.stop=steps does not look at it",
-        ("estimate.tolerance", "estimate.patience"),
-    ),
-    (lambda config: not config.train.distill, "train.distill=0", ("train.distill_temperature",)),
-    (
-        lambda config: config.task.formulation != "span",
-        "only a span task reads it",
-        (
-            *("task.span.no_answer", "task.span.stride", "task.span.max_answer_tokens"),
-            *("task.span.n_best", "task.span.hold_out"),
-        ),
-    ),
-    (
-        lambda config: config.task.formulation == "span" and not config.task.span.no_answer,
-        "task.span.no_answer=false needs no threshold",
-        ("task.span.hold_out",),
-    ),
-    (
-        lambda config: config.task.formulation != "choice",
-        "only a choice reads it",
-        (
-            *("task.choice.columns", "task.choice.names", "task.choice.keys", "task.choice.by"),
-            *("task.choice.length_norm", "task.choice.max_train"),
-        ),
-    ),
-    (
-        lambda config: config.task.choice.by == "head",
-        "task.choice.by=head has no likelihood",
-        ("task.choice.length_norm",),
-    ),
-    (
-        lambda config: config.task.choice.by == "likelihood",
-        "task.choice.by=likelihood trains on the right candidate alone",
-        ("task.choice.max_train",),
-    ),
-    (
-        lambda config: config.task.formulation != "generation",
-        "only a generation task reads it",
-        ("task.generation.max_new_tokens",),
-    ),
-    (
-        lambda config: config.task.formulation not in ("choice", "generation"),
-        "only a choice or a generation task has a prompt",
-        ("task.prompt",),
-    ),
-    (lambda config: config.task.formulation != "classification", "only a classification has classes", ("task.labels",)),
-)
-"""When, why, and which settings are not read, so that a value of one's own there is worth a warning."""
-
-
 class KindRules(Protocol):
     """What a check must know of a PEFT kind."""
 
@@ -196,15 +119,8 @@ def check(config: Config, peft_kinds: Mapping[str, KindRules], criteria: list[st
     errors = list(_errors(config, peft_kinds, criteria))
     if errors:
         raise ValueError("\n".join(errors))
-    return list(_without_effect(config, peft_kinds[config.peft.kind]))
-
-
-def lookup(config: Config, key: str) -> Any:
-    """Return the value of a dotted key."""
-    value: Any = config
-    for part in key.split("."):
-        value = getattr(value, part)
-    return value
+    kind = peft_kinds[config.peft.kind]
+    return list(without_effect(config, kind.settings, keeps_base=kind.keeps_base))
 
 
 def _errors(config: Config, peft_kinds: Mapping[str, KindRules], criteria: list[str]) -> Iterator[str]:
@@ -214,7 +130,7 @@ def _errors(config: Config, peft_kinds: Mapping[str, KindRules], criteria: list[
             value = lookup(config, key)
             if value is not None and not holds(value):
                 yield f"{key}={_shown(value)}: {expected}"
-    yield from _too_large(config)
+    yield from (*_too_large(config), *empty_names(config), *file_names(config.task))
     yield from _contradictions(config)
     if (kind := peft_kinds.get(config.peft.kind)) is not None:
         yield from _peft_contradictions(config, kind)
@@ -292,22 +208,3 @@ def _peft_contradictions(config: Config, kind: KindRules) -> Iterator[str]:
             "model's own; set runtime.sharding=none, or take another kind such as peft=lora"
         )
     yield from kind.refusals(config)
-
-
-def _without_effect(config: Config, kind: KindRules) -> Iterator[str]:
-    defaults = Config()
-    for holds, why, keys in UNREAD:
-        for key in keys if holds(config) else ():
-            if (value := lookup(config, key)) != lookup(defaults, key):
-                yield f"{key}={value} has no effect: {why}"
-    plain = PeftConfig(kind=config.peft.kind)
-    for entry in fields(PeftConfig):
-        value = getattr(config.peft, entry.name)
-        if entry.name not in {"kind", *kind.settings} and value != getattr(plain, entry.name):
-            yield f"peft.{entry.name}={value} has no effect: peft={config.peft.kind} does not read it"
-    if config.save.predictions and (limit := config.data.max_eval_samples) is not None:
-        yield f"data.max_eval_samples={limit} with save.predictions=true: a benchmark takes no part of a split"
-    if config.train.max_steps is None and config.train.epochs < 1:
-        yield f"train.epochs={config.train.epochs:g}: less than one pass over the data"
-    if not kind.keeps_base and not config.save.model:
-        yield f"save.model=false with peft={config.peft.kind}: nothing that could be loaded is saved"

@@ -2,6 +2,7 @@ import dataclasses
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
@@ -19,8 +20,7 @@ from light_peft.config import DataConfig
 from light_peft.data import hub
 from light_peft.tasks.splits import Splits, load_splits
 
-RTE = load_task("rte")
-MNLI = load_task("mnli")
+RTE, MNLI = (replace(task, hub=replace(task.hub, revision=None)) for task in map(load_task, ("rte", "mnli")))
 COMMIT = "a" * 40
 FEATURES = Features({"sentence1": Value("string"), "sentence2": Value("string"), "label": ClassLabel(names=RTE.labels)})
 

@@ -21,10 +21,10 @@ CODE_NAMES = re.compile(r"\b[A-Z]\w*(Error|Exception)\b|<class |<built-in|object
 """What belongs to a library's inside, not to a message."""
 LONGEST = 3000
 """Characters of a message at most."""
-HANGING = 40
+HANGING = 300
 """Seconds after which a command is taken to wait for ever."""
-OF_SWEEP = re.compile(r"outputs/multirun/[^/]+/multirun\.yaml$")
-"""What Hydra writes of a sweep before its first job."""
+OF_SWEEP = re.compile(r"outputs/multirun/[^/]+/(multirun\.yaml|failed/\d+\.txt)$")
+"""What Hydra writes of a sweep before its first job, and we of a job that failed."""
 MEMORY = 6 * 2**30
 """Bytes that a command may take beyond what the process has: a size from a file shall not be believed."""
 
@@ -68,7 +68,7 @@ def judge(case: Case, stock: Stock, folder: Path) -> Verdict:
     before = snapshot(inside)
     with _guarded(temporary):
         try:
-            outcome = _load(inside, words[0]) if case.load else command(inside, *FAST, *words)
+            outcome = _load(inside, words[0]) if case.load else command(inside, *_before(words), *words)
         except BaseException as error:  # whatever it is, it is what the case has shown
             return Verdict(None, f"{type(error).__name__} comes through: {error}"[:LONGEST])
     if outcome.code == 0 and case.may_pass:
@@ -76,8 +76,13 @@ def judge(case: Case, stock: Stock, folder: Path) -> Verdict:
     said = outcome.output.count("error: ")
     message = outcome.output.rpartition("error: ")[2].strip()
     faults = [*_faults(case, outcome, said, message), *_leftovers(inside, temporary, before)]
-    faults += _records(inside, before, message)
+    faults += _records(inside, before, message) if outcome.code == 2 else []
     return Verdict(message, "; ".join(faults) or None)
+
+
+def _before(words: list[str]) -> tuple[str, ...]:
+    """Return what makes a run short; one that is scored again takes no group."""
+    return () if any(word.startswith("evaluate=") for word in words) else FAST
 
 
 def _load(folder: Path, name: str) -> Outcome:

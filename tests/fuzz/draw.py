@@ -5,13 +5,13 @@ from collections.abc import Callable
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from hypothesis.strategies import SearchStrategy
 
-from fuzz import files
+from fuzz import contradictions, damage, files, models, objects, runs
 from fuzz import settings as command_line
 from fuzz.case import Case
 
 KINDS: dict[str, Callable[[], SearchStrategy[Case]]] = {
     f"{module.__name__.rpartition('.')[2]}.{kind.__name__}": kind
-    for module in (command_line, files)
+    for module in (command_line, contradictions, files, damage, objects, models, runs)
     for kind in module.KINDS
 }
 """Name -> what draws inputs."""

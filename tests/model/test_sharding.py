@@ -18,6 +18,7 @@ ROUNDING = 1e-6
 """Relative to the largest value; fp32, and two processes add the same numbers."""
 KINDS = [
     "bert/adalora",
+    "bert/bitfit",
     "bert/bottleneck parallel",
     "bert/dora",
     "bert/ia3",

@@ -51,6 +51,7 @@ def config_of(*words: str) -> Any:
             "prune.threshold=quantile: prefix_tuning needs equally many",
         ),
         (["peft=prefix_tuning", "prune.allow_empty=true"], "set prune.allow_empty=false or prune.attn=0"),
+        (["peft=full", "runtime.sharding=fsdp"], "peft=full trains the model's own; set runtime.sharding=none"),
         (["peft=bottleneck", "peft.activation=elu"], "peft.activation=elu: must be one of relu"),
     ],
 )

@@ -42,6 +42,7 @@ __all__ = [
     "TaskConfig",
     "TrainConfig",
     "config_from_dict",
+    "lookup",
 ]
 
 
@@ -81,3 +82,11 @@ def config_from_dict(values: dict[str, Any], overrides: dict[str, Any] | None = 
         omegaconf.errors.OmegaConfBaseException: If a key is unknown, missing or of the wrong type.
     """
     return cast(Config, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), values, overrides or {})))
+
+
+def lookup(config: Config, key: str) -> Any:
+    """Return the value of a dotted key."""
+    value: Any = config
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value

@@ -1,9 +1,9 @@
 """The splits of a task from the Hugging Face hub, or from its cached copy if the hub does not answer."""
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import datasets
 from datasets.packaged_modules.cache.cache import Cache
@@ -15,11 +15,9 @@ from light_peft.data.formats import format_of
 from light_peft.data.locate import hub_address, hub_splits
 from light_peft.data.rows import entries, pick_columns, tabulate
 from light_peft.data.table import Table
-from light_peft.hub import PROBE_SECONDS, ask_hub
+from light_peft.hub import COMMIT, PROBE_SECONDS, ask_hub, cache_of, watched
 
 logger = logging.getLogger(__name__)
-
-COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def read_hub(task: TaskConfig, needed: Mapping[str, Sequence[str]]) -> dict[str, Table]:
@@ -51,19 +49,26 @@ def _load(hub: HubData) -> tuple[datasets.DatasetDict, str]:
     """Return the whole data set and its commit."""
     answer = _probe(hub)
     if isinstance(answer, RevisionNotFoundError):
-        raise ValueError(f"task.hub.revision is {hub.revision}, which {hub.path} on the hub has not") from answer
+        raise ValueError(
+            f"task.hub.revision is {hub.revision}, which {hub.path} on the hub has not; null takes the newest"
+        ) from answer
     if isinstance(answer, RepositoryNotFoundError):
         raise ValueError(f"task.hub.path is {hub.path}, which the hub has not or does not let you read") from answer
     if isinstance(answer, str):
+        built = Path(datasets.config.HF_DATASETS_CACHE) / hub.path.replace("/", "___")
+        folders = [cache_of(hub.path, "dataset"), built]
         try:
-            return datasets.load_dataset(hub.path, hub.name, revision=answer), answer
+            return watched(lambda: datasets.load_dataset(hub.path, hub.name, revision=answer), folders), answer
         except Exception as error:
             raise ValueError(_advice(hub, f"could not be loaded from the hub: {error}")) from error
     try:
         return _load_cached(hub)
     except ValueError as error:
         reason = f"{type(answer).__name__}: {answer}"
-        raise ValueError(_advice(hub, f"cannot be had, no answer from the hub ({reason}), no cached copy")) from error
+        of_it = f" of revision {hub.revision} (task.hub.revision=null takes any)" if hub.revision else ""
+        raise ValueError(
+            _advice(hub, f"cannot be had, no answer from the hub ({reason}), no cached copy{of_it}")
+        ) from error
 
 
 def _probe(hub: HubData) -> str | Exception:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from light_peft.config import DataConfig, TaskConfig
 from light_peft.data.mrpc import RELEASE_FILE, TEST_FILE
+from light_peft.data.table import listed
 
 logger = logging.getLogger(__name__)
 
@@ -84,10 +85,18 @@ def given_places(task: TaskConfig, data: DataConfig) -> dict[str, Place]:
     for key, split in (("train", TRAIN), ("validation", first), ("test", test)):
         name = getattr(data.files, key)
         if name is not None:
-            if not Path(name).is_file():
-                raise ValueError(f"data.files.{key} is {name}, which is not a file")
+            if not _is_file(name):
+                raise ValueError(f"data.files.{key} is {listed([name])}, which is not a file")
             places[split] = Place(name, (Path(name),))
     return places
+
+
+def _is_file(name: str) -> bool:
+    """Return whether there is a file of this name; the system refuses one that is too long."""
+    try:
+        return Path(name).is_file()
+    except OSError:
+        return False
 
 
 def locate(
@@ -189,7 +198,8 @@ def _hub_layout(task: TaskConfig, root: Path, splits: list[str]) -> dict[str, Pl
     for split in splits:
         configuration, name = hub_address(task, names.get(split, split))
         folders = [root / task.hub.path / folder for folder in ([configuration] if configuration else UNNAMED)]
-        shards = (tuple(sorted(folder.glob(each.format(name)))) for folder in folders for each in PATTERNS)
+        found = (folder.glob(each.format(name)) for folder in folders for each in PATTERNS)
+        shards = (tuple(sorted(filter(Path.is_file, paths))) for paths in found)  # to open a pipe would wait for ever
         files = next(filter(None, shards), ())
         _check_shards(files)
         places[split] = Place(str(folders[0] / PATTERNS[0].format(name)), files)

@@ -6,10 +6,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import (
+    GatedRepoError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+    StrictDataclassError,
+)
 from transformers import (
     AutoConfig,
     AutoTokenizer,
@@ -20,13 +27,17 @@ from transformers import (
 
 from light_peft.artifacts import file_sha256
 from light_peft.config import ModelConfig, TaskConfig
-from light_peft.hub import PROBE_SECONDS, ask_hub
+from light_peft.hub import PROBE_SECONDS, ask_hub, fetch_model
 from light_peft.model.backbone import describe, family_of
 from light_peft.model.head import CLASSES, Head, head_of
 from light_peft.model.precision import DTYPES, head_in_fp32
+from light_peft.model.sizes import check_sizes
 
 EMBEDDING, OUTPUT_EMBEDDING = "embed_tokens.weight", "lm_head.weight"
 """Names of the embedding that a decoder reads with, inside its base model, and of the one it writes with."""
+
+
+CLASS_NAME = re.compile(r"\b\w+(?:Error|Exception): |<class '|(?<=\\w)'>")
 
 
 @dataclass(frozen=True)
@@ -57,35 +68,47 @@ def load_foundation(config: ModelConfig, task: TaskConfig) -> Foundation:
     folder = local_folder(config)
     if folder is not None:
         shown = config.package if _is_installed(config.package) else config.path
-        return _from_pretrained(config, task, str(folder), shown or "", {"local_files_only": True})
+        return _from_pretrained(config, task, str(folder), shown or "")
     if config.path is None:
         raise ValueError(f"model={config.name}: neither model.path nor an installed model.package to load from")
     name, revision = config.path, config.revision
     answer = ask_hub(lambda api: api.model_info(name, revision=revision, timeout=PROBE_SECONDS).sha)
-    reached = isinstance(answer, str)
-    where = {"revision": answer if reached else revision, "local_files_only": not reached}
-    return _from_pretrained(config, task, name, f"{name}@{where['revision'] or 'cached'}", where)
+    with _explained(config, name, "" if isinstance(answer, str) else f"{_refusal(config, answer)}, no cached copy: "):
+        folder = fetch_model(name, answer if isinstance(answer, str) else revision, reached=isinstance(answer, str))
+    return _from_pretrained(config, task, str(folder), f"{name}@{folder.name}")
 
 
 def _at_random(config: ModelConfig, task: TaskConfig) -> Foundation:
-    architecture = AutoConfig.for_model(**config.random)
+    folder = _package_folder(config.tokenizer_package, needed_by=config.name)
+    with _refused(config, "model.random"):
+        architecture = AutoConfig.for_model(**config.random)
     head = _head(config, task, architecture)
-    settings = AutoConfig.for_model(**(config.random | head.settings | dict(config.config)))
-    tokenizer = AutoTokenizer.from_pretrained(_package_folder(config.tokenizer_package, needed_by=config.name))
+    with _refused(config, "model.random or model.config"):
+        settings = AutoConfig.for_model(**(config.random | head.settings | dict(config.config)))
+    check_sizes(config.name, settings)
+    with _refused(config, f"the tokenizer of {config.tokenizer_package}"):
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     dtype = DTYPES.get(config.dtype)
-    model = CLASSES[head.name].from_config(settings, **({"dtype": dtype} if dtype else {}))
+    with _refused(config, "model.random or model.config"):
+        model = CLASSES[head.name].from_config(settings, **({"dtype": dtype} if dtype else {}))
     return _settled(config, model, tokenizer, "random", head)
 
 
-def _from_pretrained(config: ModelConfig, task: TaskConfig, name: str, shown: str, where: dict[str, Any]) -> Foundation:
-    with _explained(config, name, where):
-        architecture = AutoConfig.from_pretrained(name, **where)
-        tokenizer = AutoTokenizer.from_pretrained(name, **where)
+def _from_pretrained(config: ModelConfig, task: TaskConfig, folder: str, shown: str) -> Foundation:
+    with _explained(config, shown):
+        architecture = AutoConfig.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     head = _head(config, task, architecture)
+    check_sizes(config.name, architecture)
     settings = head.settings | dict(config.config)
-    with _explained(config, name, where):
-        words = {"dtype": DTYPES.get(config.dtype, "auto"), **where, **settings}
-        model, missing = _with_weights(head, name, head.renaming(architecture), words)
+    with _explained(config, shown):
+        words = {
+            "dtype": DTYPES.get(config.dtype, "auto"),
+            "use_safetensors": True,
+            "local_files_only": True,
+            **settings,
+        }
+        model, missing = _with_weights(head, folder, head.renaming(architecture), words)
     check_weights(config, model, missing)
     return _settled(config, model, tokenizer, shown, head)
 
@@ -145,17 +168,41 @@ def check_weights(config: ModelConfig, model: PreTrainedModel, missing: Iterable
 
 
 @contextmanager
-def _explained(config: ModelConfig, name: str, where: dict[str, Any]) -> Iterator[None]:
-    """Say what to do where files cannot be loaded."""
+def _explained(config: ModelConfig, name: str, missing_because: str = "") -> Iterator[None]:
+    """Say what to do where files cannot be loaded; `missing_because` is why they did not come from the hub."""
     try:
         yield
-    except (OSError, ValueError) as error:
-        missing = where["local_files_only"] and not Path(name).is_dir()
-        reason = "no answer from the hub, no cached copy: " if missing else ""
+    except Exception as error:  # the tokenizers' library raises no other class, the others raise all there are
+        if not missing_because and "safetensors" in str(error):
+            raise ValueError(
+                f"model={config.name}: '{name}' has no weights as safetensors, and pickled ones (pytorch_model.bin) "
+                "are not read, for they can hold code; give a revision that has them (model.revision, on the hub often "
+                "refs/pr/NUMBER of its conversion bot), or a folder with converted ones (model.path=FOLDER)"
+            ) from error
         raise ValueError(
-            f"model={config.name}: cannot load '{name}' ({reason}{_first_line(error)}); give a folder with "
+            f"model={config.name}: cannot load '{name}' ({missing_because}{reason_of(error)}); give a folder with "
             f"model.path=FOLDER, or fill the cache on a machine with network (HF_HOME) and set HF_HUB_OFFLINE=1"
         ) from error
+
+
+@contextmanager
+def _refused(config: ModelConfig, what: str) -> Iterator[None]:
+    """Say which settings a library refuses; like `_explained`, it takes whatever class the library raises."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(f"model={config.name}: {what} cannot be: {reason_of(error)}") from error
+
+
+def _refusal(config: ModelConfig, answer: Exception) -> str:
+    """Return why the hub does not give a model."""
+    if isinstance(answer, RevisionNotFoundError):
+        return f"model.revision is {config.revision}, which the hub has not; null takes the newest"
+    if isinstance(answer, GatedRepoError):
+        return "the hub gives it only to who has agreed to its terms and is logged in (HF_TOKEN)"
+    if isinstance(answer, RepositoryNotFoundError):
+        return f"model.path is {config.path}, which the hub has not or does not let you read"
+    return "no answer from the hub"
 
 
 def _settled(
@@ -207,15 +254,35 @@ def local_folder(config: ModelConfig) -> Path | None:
 
 
 def _is_installed(package: str | None) -> bool:
-    return package is not None and find_spec(package) is not None
+    return package is not None and _spec(package) is not None
+
+
+def _spec(package: str) -> ModuleSpec | None:
+    """Return where a package is; None where there is none, as for what cannot be the name of one."""
+    if not all(part.isidentifier() for part in package.split(".")):
+        return None
+    try:
+        return find_spec(package)
+    except (ImportError, ValueError):
+        return None
 
 
 def _package_folder(package: str | None, *, needed_by: str) -> Path:
-    spec = find_spec(package) if package else None
+    spec = _spec(package) if package else None
     if spec is None or spec.origin is None:
         raise ValueError(f"model={needed_by}: needs the Python package '{package}'; install it (see `make install`)")
     return Path(spec.origin).parent / "model"
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def reason_of(error: Exception) -> str:
+    """Return what a library found wrong with files or settings, in one line."""
+    if isinstance(error, RecursionError):
+        return "a file is nested too deeply"
+    if "ignore_mismatched_sizes" in str(error):
+        return "its weights have other shapes than its config.json says"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = " ".join(lines[:1] if isinstance(error, OSError) else lines[:2])
+    said = CLASS_NAME.sub("", said) if len(said) <= 400 else f"{said[:397]}..."
+    if isinstance(error, OSError | ValueError | StrictDataclassError):
+        return said or "it cannot be read"
+    return f"its files are damaged or do not fit together: {said or 'they cannot be read'}"

@@ -36,7 +36,10 @@ logger = logging.getLogger(__name__)
 def place(model: nn.Module, blocks: Sequence[nn.Module], accelerator: Accelerator, sharding: str) -> nn.Module:
     """Return `model` where this process computes: whole, or its frozen weights sharded if `sharding` is `fsdp`."""
     if sharding == "fsdp" and accelerator.num_processes > 1:
-        return shard(model, blocks, accelerator.device)
+        shard(model, blocks, accelerator.device)
+        here, whole = sharded_bytes(model)
+        logger.info(f"this process holds {here:,} bytes of the {whole:,} of frozen weights")
+        return model
     if sharding == "fsdp":
         logger.warning("runtime.sharding=fsdp has no effect: there is one process")
     return model.to(accelerator.device)
@@ -85,6 +88,12 @@ def unshard(model: nn.Module, *, keep: bool = True) -> nn.Module:
         _forget(module)
     gc.collect()  # what FSDP2 knew of the model refers to itself
     return model.to("cpu") if keep else model
+
+
+def sharded_bytes(model: nn.Module) -> tuple[int, int]:
+    """Return the bytes of sharded weights that this process holds, and those of all processes together."""
+    parts = [parameter for parameter in model.parameters() if isinstance(parameter, DTensor)]
+    return sum(part.to_local().nbytes for part in parts), sum(part.numel() * part.element_size() for part in parts)
 
 
 def is_sharded(model: nn.Module) -> bool:
