@@ -10,7 +10,14 @@ UNREAD: tuple[tuple[Callable[[Config], bool], str, tuple[str, ...]], ...] = (
     (
         lambda config: config.prune.method == "none",
         "prune=none cuts nothing",
-        (*SHARES, "prune.module_depth", "prune.compensate_bias", "prune.refit", "prune.merge_cut_peft", "train.distill"),
+        (
+            *SHARES,
+            "prune.module_depth",
+            "prune.compensate_bias",
+            "prune.refit",
+            "prune.merge_cut_peft",
+            "train.distill",
+        ),
     ),
     (
         lambda config: config.prune.method != "none" and config.prune.criterion != "mask",

@@ -1,0 +1,286 @@
+"""What a step costs before and after the cut: seconds, FLOPs, bytes kept for the backward pass; all in one run.
+
+    python scripts/bench.py MODEL [--batch 32] [--length 128] [--rounds 5] [--json FILE] [--only NAME,...] [WORD ...]
+
+MODEL is a choice of conf/model or a folder (minilm, random_roberta_base, random_roberta_large, random_opt_1.3b, ...);
+further words are those of a run (runtime.threads=2, model.dtype=bf16, peft=lora, ...). LoRA sits on all six
+projections, as configured, and on query and value only for the weaker baseline; importance is random, shares are exact.
+
+The cases take turns, round after round, after a warm-up, so that a machine that slows down slows all. Printed are the
+median of the rounds and their spread, and each as a ratio to the case it is held against: the measured ratio, that of
+the FLOPs (what it would be if time were FLOPs), and the one over the other. Memory: bytes that autograd keeps for the
+backward pass, each storage once and weights left out; on a GPU also the peak that was allocated.
+"""
+
+import argparse
+import gc
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from light_peft import door
+from light_peft.config import Config
+from light_peft.meter import CPU_ATTENTION
+from light_peft.model import describe
+from light_peft.model.load import load_foundation
+from light_peft.peft_modules import peft_kind
+from light_peft.pruning.criteria import Subject, criterion_of
+from light_peft.pruning.decision import plan_of
+from light_peft.pruning.estimate import ImportanceRecorder
+from light_peft.pruning.masks import masked
+from light_peft.pruning.plan import PruneRule
+from light_peft.pruning.surgery import cut_backbone, plan_cuts
+from light_peft.runtime import hardware, quiet_libraries, start_runtime, versions
+from light_peft.training.optim import build_optimizer, trainable_groups
+from matrix import composed, random_scores
+
+WARM_UP = 2
+"""Rounds that are not measured."""
+QUERY_VALUE = "peft.targets=[query,value]"
+SHARES = {"1/3": 1 / 3, "1/2": 0.5}
+
+Batch = dict[str, torch.Tensor]
+Step = Callable[[], object]
+
+
+@dataclass
+class Case:
+    """Something whose cost is measured.
+
+    Attributes:
+        name: What it is.
+        against: The case that it is held against; its own name for none.
+        step: Does it once.
+        seconds: One figure per round.
+        flops: Of one step.
+        saved_bytes: Kept for the backward pass, without weights.
+        peak_bytes: Highest allocation in a round; on a GPU only.
+    """
+
+    name: str
+    against: str
+    step: Step
+    seconds: list[float] = field(default_factory=list)
+    flops: int = 0
+    saved_bytes: int = 0
+    peak_bytes: int = 0
+
+
+class Bench:
+    """Builds the cases of one model."""
+
+    def __init__(self, config: Config, words: list[str], batch_size: int, length: int) -> None:
+        self.config, self.words = config, words
+        self.accelerator: Accelerator = start_runtime(config.runtime, config.seed)
+        self.batch_size, self.length = batch_size, length
+        self.open = ExitStack()
+
+    def attached(self, *words: str, module_depth: float = 0.0, share: float | None = None) -> nn.Module:
+        """Return the model with PEFT on it, cut to `share` if one is given, ready to train."""
+        config = composed(*self.words, *words)
+        torch.manual_seed(config.seed)
+        foundation = load_foundation(config.model, config.task)
+        backbone, kind = describe(foundation.model), peft_kind(config.peft.kind)
+        model = kind.attach(foundation.model, backbone, config.peft)
+        if share is not None:
+            config.prune.attn = config.prune.ffn = share
+            config.prune.module_depth = module_depth
+            ranks = {path: view.rank for path, view in kind.views(model).items()}
+            plan = plan_of(random_scores(backbone, ranks), PruneRule.of(config.prune), backbone)
+            bare, adapter = kind.take_off(model)
+            cuts = plan_cuts(backbone, plan)
+            adapter = kind.cut(adapter, bare, plan.ranks, cuts)
+            cut_backbone(bare, backbone, plan, cuts)
+            model = kind.put_on(bare, adapter)
+        return model.to(self.accelerator.device)
+
+    def batch(self, rows: int) -> Batch:
+        """Return a batch of random words, all of full length."""
+        generator = torch.Generator().manual_seed(0)
+        ids = torch.randint(5, 1000, (rows, self.length), generator=generator)
+        batch = {
+            "input_ids": ids,
+            "attention_mask": torch.ones_like(ids),
+            "labels": torch.zeros(rows, dtype=torch.long),
+        }
+        return {name: values.to(self.accelerator.device) for name, values in batch.items()}
+
+    def training(self, model: nn.Module) -> Step:
+        """Return a step of training: forward, backward, clip, AdamW."""
+        batch, optimizer = self.batch(self.batch_size), build_optimizer(trainable_groups(model, 1e-4, 0.0))
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        model.train()
+
+        def step() -> None:
+            with self.accelerator.autocast():
+                loss = model(**batch).loss
+            loss.backward()
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+
+        return step
+
+    def estimation(self, model: nn.Module) -> Step:
+        """Return a step of estimation that counts: that of training, with masks and importance."""
+        config, kind = self.config, peft_kind(self.config.peft.kind)
+        bare = kind.bare(model)
+        backbone = describe(bare)
+        criterion = criterion_of(config.prune.criterion)
+        masks = self.open.enter_context(masked(bare, backbone.sites, criterion.mask_use))
+        subject = Subject(bare, backbone, kind.views(model), masks, config.prune, config.seed)
+        recorder = ImportanceRecorder(subject, criterion(subject), config.estimate, 1)
+        self.open.enter_context(recorder.watching(model))
+        batch, optimizer = self.batch(self.batch_size), build_optimizer(trainable_groups(model, 1e-4, 0.0))
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        model.train()
+
+        def step() -> None:
+            with self.accelerator.autocast():
+                loss = model(**batch).loss
+            loss.backward()
+            recorder.after_backward(0)
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+
+        return step
+
+    def inference(self, model: nn.Module, rows: int) -> Step:
+        """Return a forward pass of the model with its adapter merged."""
+        merged = peft_kind(self.config.peft.kind).merge(model).eval()
+        batch = {name: values for name, values in self.batch(rows).items() if name != "labels"}
+
+        @torch.inference_mode()
+        def step() -> None:
+            with self.accelerator.autocast():
+                merged(**batch)
+
+        return step
+
+    def cases(self) -> Iterator[Case]:
+        """Yield all cases; what they are held against comes first."""
+        yield Case("train plain", "train plain", self.training(self.attached()))
+        yield Case("train plain, query and value", "train plain", self.training(self.attached(QUERY_VALUE)))
+        yield Case("estimate", "train plain", self.estimation(self.attached()))
+        for name, share in SHARES.items():
+            yield Case(f"train {name}", "train plain", self.training(self.attached(share=share)))
+            deep = self.attached(share=share, module_depth=1.0)
+            yield Case(f"train {name}, modules from the top", "train plain", self.training(deep))
+        for rows in (1, self.batch_size):
+            plain = f"infer plain, batch {rows}"
+            yield Case(plain, plain, self.inference(self.attached(), rows))
+            for name, share in SHARES.items():
+                yield Case(f"infer {name}, batch {rows}", plain, self.inference(self.attached(share=share), rows))
+
+
+def measure(cases: list[Case], rounds: int, device: torch.device) -> None:
+    """Fill in the figures of all cases, which take turns."""
+    for case in cases:
+        with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
+            case.step()
+        case.flops = counter.get_total_flops()
+        with saved_for_backward() as saved:
+            case.step()
+        case.saved_bytes = sum(saved.values())
+    for number in range(WARM_UP + rounds):
+        for case in cases:
+            seconds, peak = timed(case.step, device)
+            if number >= WARM_UP:
+                case.seconds.append(seconds)
+                case.peak_bytes = max(case.peak_bytes, peak)
+
+
+def timed(step: Step, device: torch.device) -> tuple[float, int]:
+    """Return the seconds of a step and the highest allocation on a GPU."""
+    if device.type != "cuda":
+        began = time.perf_counter()
+        step()
+        return time.perf_counter() - began, 0
+    torch.cuda.reset_peak_memory_stats(device)
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    start.record()
+    step()
+    end.record()
+    torch.cuda.synchronize(device)
+    return start.elapsed_time(end) / 1000, torch.cuda.max_memory_allocated(device)
+
+
+@contextmanager
+def saved_for_backward() -> Iterator[dict[int, int]]:
+    """Give the bytes of every storage that autograd keeps within the block, weights left out, by its address."""
+    weights = {thing.untyped_storage().data_ptr() for thing in gc.get_objects() if isinstance(thing, nn.Parameter)}
+    saved: dict[int, int] = {}
+    kept: list[torch.Tensor] = []
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            saved[storage.data_ptr()] = storage.nbytes()
+            kept.append(tensor)  # an address that is free again would be counted once for two
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield saved
+
+
+def line_of(case: Case, by_name: dict[str, Case]) -> dict[str, float]:
+    """Return the figures of a case beside those of the one it is held against."""
+    against = by_name[case.against]
+    pairs = zip(case.seconds, against.seconds, strict=True)
+    ratios = [one / other for one, other in pairs]
+    measured, ideal = statistics.median(ratios), case.flops / against.flops
+    return {
+        "seconds": statistics.median(case.seconds),
+        "spread": (max(case.seconds) - min(case.seconds)) / statistics.median(case.seconds),
+        "ratio": measured,
+        "flop_ratio": ideal,
+        "of_ideal": ideal / measured,
+        "saved_ratio": case.saved_bytes / against.saved_bytes if against.saved_bytes else 0.0,
+        "saved_bytes": case.saved_bytes,
+        "peak_bytes": case.peak_bytes,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--length", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--only", default="", help="beginnings of the names of the cases, comma-separated")
+    parser.add_argument("words", nargs="*")
+    asked = parser.parse_intermixed_args()
+    door.register()
+    quiet_libraries()
+    words = [*door.with_model_folders([f"model={asked.model}"]), "peft.dropout=0", *asked.words]
+    bench = Bench(composed(*words), words, asked.batch, asked.length)
+    wanted = tuple(asked.only.split(","))
+    cases = [case for case in bench.cases() if case.name.startswith(wanted)]
+    measure(cases, asked.rounds, bench.accelerator.device)
+    by_name = {case.name: case for case in cases}
+    lines = {case.name: line_of(case, by_name) for case in cases if case.against in by_name}
+    print("case | s | spread | ratio | FLOP ratio | of the ideal | kept for backward | ratio")
+    for name, line in lines.items():
+        figures = f"{line['seconds']:.4f} | {line['spread']:.0%} | {line['ratio']:.3f} | {line['flop_ratio']:.3f}"
+        memory = f"{line['saved_bytes'] / 2**20:.1f} MiB | {line['saved_ratio']:.3f}"
+        print(f"{name} | {figures} | {line['of_ideal']:.0%} | {memory}")
+    if asked.json is not None:
+        machine = {"hardware": hardware(bench.accelerator), "versions": versions()}
+        settings = {"model": asked.model, "batch": asked.batch, "length": asked.length, "rounds": asked.rounds}
+        content = machine | settings | {"config": asdict(bench.config), "cases": lines}
+        asked.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
