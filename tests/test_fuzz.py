@@ -16,7 +16,7 @@ from fuzz.draw import KINDS, draw
 from fuzz.stock import Stock
 from light_peft.config import Config, lookup
 
-EACH = 2
+EACH = 3
 """Inputs of a kind."""
 NUM_REFUSED = 100
 
