@@ -114,8 +114,8 @@ class Bench:
         }
         return {name: values.to(self.accelerator.device) for name, values in batch.items()}
 
-    def training(self, model: nn.Module) -> Step:
-        """Return a step of training: forward, backward, clip, AdamW."""
+    def training(self, model: nn.Module, after_backward: Step = lambda: None) -> Step:
+        """Return a step of training: forward, backward, what else looks at the gradients, clip, AdamW."""
         batch, optimizer = self.batch(self.batch_size), build_optimizer(trainable_groups(model, 1e-4, 0.0))
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         model.train()
@@ -124,6 +124,7 @@ class Bench:
             with self.accelerator.autocast():
                 loss = model(**batch).loss
             loss.backward()
+            after_backward()
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             optimizer.zero_grad()
@@ -140,20 +141,7 @@ class Bench:
         subject = Subject(bare, backbone, kind.views(model), masks, config.prune, config.seed)
         recorder = ImportanceRecorder(subject, criterion(subject), config.estimate, 1)
         self.open.enter_context(recorder.watching(model))
-        batch, optimizer = self.batch(self.batch_size), build_optimizer(trainable_groups(model, 1e-4, 0.0))
-        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        model.train()
-
-        def step() -> None:
-            with self.accelerator.autocast():
-                loss = model(**batch).loss
-            loss.backward()
-            recorder.after_backward(0)
-            nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
-            optimizer.zero_grad()
-
-        return step
+        return self.training(model, lambda: recorder.after_backward(0))
 
     def inference(self, model: nn.Module, rows: int) -> Step:
         """Return a forward pass of the model with its adapter merged."""

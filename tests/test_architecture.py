@@ -46,7 +46,13 @@ LAYERS = (
     Layer(("light_peft.keeping",)),
     Layer(
         (
-            *("light_peft.launch", "light_peft.loading", "light_peft.phases", "light_peft.pipeline"),
+            *(
+                "light_peft.asked",
+                "light_peft.launch",
+                "light_peft.loading",
+                "light_peft.phases",
+                "light_peft.pipeline",
+            ),
             *("light_peft.report.*", "light_peft.rescoring", "light_peft.session", "light_peft.worker"),
         ),
         mutual=True,

@@ -18,6 +18,7 @@ import torch
 from accelerate import Accelerator
 
 from light_peft.artifacts import CHECKPOINTS, CHECKSUMS, file_sha256, read_json, write_json
+from light_peft.processes import on_main
 from light_peft.states import JSON, TENSORS, State, read_state, write_state
 from light_peft.writing import seal_folder, written
 
@@ -27,8 +28,6 @@ NAME = re.compile(r"(\d+)-(.+)-(\d+)")
 SHARED, OWN = "state", "rank-{}"
 TEMPORARY = ".next.part"
 """Name of the one checkpoint that is being written; all processes know it without asking."""
-NONE = (-1, 0)
-"""Number and processes of no checkpoint."""
 
 logger = logging.getLogger("light_peft")
 
@@ -84,10 +83,10 @@ class Checkpoints:
         Raises:
             ValueError: If another number of processes has written it.
         """
-        found = self._newest_whole() if self._accelerator.is_main_process else NONE
-        number, processes = self._from_main(found)
-        if number < 0:
+        found = on_main(self._accelerator, self._newest_whole)
+        if found is None:
             return None
+        number, processes = found
         (folder,) = (folder for folder in self._all() if _number(folder) == number)
         if processes != (now := self._accelerator.num_processes):
             raise ValueError(f"{folder}: written by {processes} processes, {now} cannot go on from this checkpoint")
@@ -125,15 +124,15 @@ class Checkpoints:
         folders = self.folder.iterdir() if self.folder.is_dir() else ()
         return sorted((folder for folder in folders if NAME.fullmatch(folder.name)), key=_number)
 
-    def _newest_whole(self) -> tuple[int, int]:
-        """Return number and processes of the newest whole checkpoint."""
+    def _newest_whole(self) -> tuple[int, int] | None:
+        """Return number and processes of the newest whole checkpoint; None if there is none."""
         for folder in reversed(self._all()):
             try:
                 return _number(folder), _processes(folder)
             except (OSError, ValueError) as error:
                 self._damaged.add(folder)
                 logger.warning("%s: this checkpoint is damaged and passed over (%s)", folder, error)
-        return NONE
+        return None
 
     def _is_done_by_all(self, step: Callable[[], None]) -> bool:
         """Do a step of writing; whether the system let all processes do it."""
@@ -149,12 +148,6 @@ class Checkpoints:
             why = message or f"process {failed[0]}: {os.strerror(codes[failed[0]])}"
             logger.warning("no checkpoint could be written, the run goes on without: %s", why)
         return not failed
-
-    def _from_main(self, pair: tuple[int, int]) -> tuple[int, int]:
-        """Return the main process's pair in all processes."""
-        gathered = self._accelerator.gather(torch.tensor([pair], device=self._accelerator.device))
-        number, processes = gathered[0].tolist()
-        return number, processes
 
 
 def _parts(folder: Path) -> tuple[int, str, int]:

@@ -64,6 +64,7 @@ class RunKeeper:
         self.folder, self.config, self.accelerator = folder, config, accelerator
         self.record, self.meter = record, meter
         self._checkpoints = Checkpoints(folder, config.keep, accelerator)
+        self._digests: dict[str, str] = {}
         self.found = self._checkpoints.latest()
         if self.found is not None:
             self._take_up(self.found)
@@ -100,9 +101,7 @@ class RunKeeper:
         record = asdict(self.record)
         shared: State = {
             "record": {name: record[name] for name in KEPT},
-            "files": {
-                name: artifacts.file_sha256(self.folder / name) for name in OUTPUTS if (self.folder / name).exists()
-            },
+            "files": self._outputs(stage),
             "model": trainables(model),
         }
         if phase is not None:
@@ -125,6 +124,15 @@ class RunKeeper:
         before = self.record.data.get("digests", digests)
         if changed := [name for name, digest in digests.items() if before.get(name) != digest]:
             raise ValueError(f"{', '.join(changed)}: the data are not those that this run began with; begin it anew")
+
+    def _outputs(self, stage: str) -> dict[str, str]:
+        """Return the sha256 of the files that `stage` builds on, which are written once, behind estimation."""
+        if stage == STAGES[0]:
+            return {}
+        if not self._digests:
+            there = [name for name in OUTPUTS if (self.folder / name).exists()]
+            self._digests = {name: artifacts.file_sha256(self.folder / name) for name in there}
+        return self._digests
 
     def _take_up(self, found: Checkpoint) -> None:
         for name, digest in found.shared["files"].items():

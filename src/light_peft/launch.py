@@ -8,15 +8,12 @@ from typing import NoReturn
 
 from light_peft import launchers
 from light_peft.artifacts import RunRecord
+from light_peft.asked import check_config
 from light_peft.config import Config
-from light_peft.evaluation.examiner import check_asked
 from light_peft.interrupts import Interrupted
 from light_peft.opening import open_run
-from light_peft.peft_modules import all_kinds
-from light_peft.pruning.criteria import criterion_names
 from light_peft.runtime import pick_device
 from light_peft.supervisor import WorkerDied, Workers
-from light_peft.validation import check
 
 
 def num_processes(config: Config) -> int:
@@ -26,7 +23,7 @@ def num_processes(config: Config) -> int:
         ValueError: If something is wrong with the configuration, there are not as many devices, or a launcher was
             asked for more processes than it has started.
     """
-    _check(config)
+    check_config(config)
     if launchers.is_in_group():
         return 1
     device, asked = pick_device(config.runtime.device), config.runtime.processes
@@ -60,7 +57,7 @@ def run_in_processes(config: Config, count: int) -> tuple[RunRecord, Path]:
         WorkerDied: If a process died, or failed for a reason of ours; the others have ended, and the record says which.
         Interrupted: If SIGTERM or SIGINT ended the run; all processes have had the time to write a checkpoint.
     """
-    _check(config)
+    check_config(config)
     opened = open_run(config)
     folder = opened.folder
     opened.close()  # the first of the processes opens it for itself
@@ -77,11 +74,6 @@ def run_in_processes(config: Config, count: int) -> tuple[RunRecord, Path]:
             interrupted.add_note(f"the same command with run_dir={folder} goes on")
             raise interrupted
     return RunRecord.read(folder), folder
-
-
-def _check(config: Config) -> None:
-    check(config, all_kinds(), criterion_names())
-    check_asked(config)
 
 
 def _give_up(workers: Workers, failed: int, folder: Path) -> NoReturn:

@@ -8,16 +8,14 @@ from typing import Any
 from rich.console import Console
 
 from light_peft import artifacts
+from light_peft.asked import check_config
 from light_peft.config import config_from_dict
-from light_peft.evaluation.examiner import Examiner, check_asked
+from light_peft.evaluation.examiner import Examiner
 from light_peft.loading import config_of, finished_record, load, load_tokenizer
 from light_peft.meter import PhaseCost
-from light_peft.peft_modules import all_kinds
-from light_peft.pruning.criteria import criterion_names
 from light_peft.runtime import quiet_libraries, start_runtime
 from light_peft.tasks.registry import formulation_of
 from light_peft.tasks.splits import load_splits
-from light_peft.validation import check
 
 
 def rescore(run_dir: str, overrides: dict[str, Any], console: Console | None = None) -> float:
@@ -38,8 +36,7 @@ def rescore(run_dir: str, overrides: dict[str, Any], console: Console | None = N
     own = config_of(folder, record)
     own.save.predictions = False  # those of the run itself are not touched
     config = config_from_dict(asdict(own), overrides)
-    check(config, all_kinds(), criterion_names())
-    check_asked(config)
+    check_config(config)
     quiet_libraries()
     accelerator = start_runtime(config.runtime, config.seed)
     model, tokenizer = accelerator.prepare(load(folder)), load_tokenizer(folder)

@@ -7,16 +7,13 @@ from rich.console import Console
 
 from light_peft import artifacts
 from light_peft.artifacts import RunRecord
+from light_peft.asked import check_config
 from light_peft.config import Config
-from light_peft.evaluation.examiner import check_asked
 from light_peft.interrupts import Interrupted, Interrupts
 from light_peft.opening import Opened, open_run
-from light_peft.peft_modules import all_kinds
 from light_peft.pipeline import Run
 from light_peft.processes import on_main
-from light_peft.pruning.criteria import criterion_names
 from light_peft.runtime import start_logging, start_runtime
-from light_peft.validation import check
 from light_peft.writing import disk_trouble
 
 logger = logging.getLogger("light_peft")
@@ -32,8 +29,7 @@ def run(config: Config, console: Console | None = None) -> tuple[RunRecord, Path
             says `failed` and why.
         Interrupted: If the run was told to end; its record says `interrupted`, and it can go on.
     """
-    notes = check(config, all_kinds(), criterion_names())
-    check_asked(config)
+    notes = check_config(config)
     accelerator = start_runtime(config.runtime, config.seed)
     console = (console or Console(stderr=True)) if accelerator.is_main_process else Console(quiet=True)
     opened: list[Opened] = []
