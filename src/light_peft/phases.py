@@ -44,7 +44,7 @@ class Phases:
             steps,
             optimizer,
             schedule,
-            train.gradient_accumulation,
+            train.gradient_accumulation * config.micro_batches,
             train.max_grad_norm,
             formulation.loss,
             formulation.weight,
@@ -110,6 +110,7 @@ class Phases:
 
     def _loader(self, name: str, train_set: datasets.Dataset, examiner: Examiner) -> TrainLoader:
         accelerator, padding = self.keeper.accelerator, self.config.data.padding
+        phase = self.config.estimate if name == "estimate" else self.config.train
         words = padding_words(padding, self.config.max_length)
         collate = examiner.formulation.collate(examiner.tokenizer, training=True, **words)
         return TrainLoader(
@@ -119,4 +120,5 @@ class Phases:
             padding=padding,
             seed=self.config.seed + (name == "estimate"),
             share=(accelerator.process_index, accelerator.num_processes),
+            parts=phase.micro_batches,
         )

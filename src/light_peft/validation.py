@@ -29,6 +29,7 @@ CHOICES = {
     "estimate.scheduler": ("constant", "linear", "cosine"),
     "estimate.rank_score": ("taylor", "taylor_abs"),
     "train.scheduler": ("constant", "linear", "cosine"),
+    "train.prefix_cache": ("off", "exact", "eval"),
     "data.source": ("auto", "hub", "local"),
     "data.padding": ("dynamic", "max_length"),
     "runtime.precision": ("auto", "fp32", "bf16", "fp16"),
@@ -54,6 +55,7 @@ POSITIVE = (
     *("task.max_length", "task.span.max_answer_tokens", "task.span.n_best"),
     *("task.generation.max_new_tokens", "data.max_length", "data.max_train_samples", "data.max_eval_samples"),
     *("prune.round_to", "runtime.threads", "runtime.processes", "checkpoint.minutes", "checkpoint.steps"),
+    *("estimate.micro_batches", "train.micro_batches", "train.prefix_cache_gb"),
     *("estimate.check_every", "estimate.patience", "train.distill_temperature"),
 )
 NOT_NEGATIVE = (
@@ -65,6 +67,8 @@ RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     ((*SHARES, "peft.tinit", "peft.tfinal"), lambda value: 0 <= value < 1, "a share must be in [0, 1)"),
     (("peft.dropout",), lambda value: 0 <= value < 1, "a probability must be in [0, 1)"),
     (("prune.module_depth",), lambda value: 0 <= value <= 1, "a weight must be in [0, 1]"),
+    (("prune.target.memory", "prune.target.blocks"), lambda value: 0 < value < 1, "a share must be in (0, 1)"),
+    (("prune.target.speedup",), lambda value: 1 < value < math.inf, "must be above 1, and finite"),
     (("estimate.window", "estimate.tolerance"), lambda value: 0 < value <= 1, "must be in (0, 1]"),
     (POSITIVE, lambda value: 0 < value < math.inf, "must be above 0, and finite"),
     (("task.choice.max_train",), lambda value: value >= 2, "must be 2 or more: a right candidate and another one"),

@@ -20,7 +20,7 @@ NOTE = "_"
 LENGTH, EXAMPLE = "_length", "_example"
 """Columns of the features: tokens of each, by which batches are made; number of the example it belongs to."""
 ROW = "row"
-"""Column of a batch that holds the number of each feature [B], for evaluation only."""
+"""Column of a batch that holds the number of each feature [B]; no model takes it."""
 STAND_IN = "stand_in"
 """Column of a batch that is there so that its process has one, and counts for nothing."""
 
@@ -45,6 +45,8 @@ class TrainLoader:
         padding: str,
         seed: int,
         share: tuple[int, int] = (0, 1),
+        parts: int = 1,
+        numbered: bool = False,
     ) -> None:
         """Cut `features` into global batches of `batch_size` examples for each process.
 
@@ -58,12 +60,15 @@ class TrainLoader:
             padding: dynamic | max_length.
             seed: Of the order.
             share: Number of this process, and of all.
+            parts: Batches that come of a process's share of a global one, one behind the other.
+            numbered: Whether batches have the column `ROW`.
         """
         self.epoch = self.taken = 0
         self._lengths = features[LENGTH][:] if padding == "dynamic" else None
         self._features, self._collate = _without_notes(features), collate
         self._seed, self._share = seed, share
         self._size = batch_size * share[1]
+        self._parts, self._numbered = parts, numbered
 
     def __len__(self) -> int:
         """Return the number of global batches in an epoch."""
@@ -75,7 +80,10 @@ class TrainLoader:
         while self.taken < len(self):
             first = self.taken * self._size
             self.taken += 1
-            yield self._batch(order[first : first + self._size])
+            index, count = self._share
+            own = order[first : first + self._size][index::count]
+            for part in np.array_split(np.array(own, dtype=int), self._parts):
+                yield self._batch(part.tolist(), order[first])
         self.epoch, self.taken = self.epoch + 1, 0
 
     def state(self) -> dict[str, int]:
@@ -86,12 +94,13 @@ class TrainLoader:
         """Go to a position."""
         self.epoch, self.taken = state["epoch"], state["taken"]
 
-    def _batch(self, rows: list[int]) -> Batch:
-        index, count = self._share
-        own = rows[index::count]
-        columns = self._features[own or rows[:1]]
+    def _batch(self, rows: list[int], stand_in: int) -> Batch:
+        """Return a batch of these features; of none of them `stand_in`, so marked."""
+        columns = self._features[rows or [stand_in]]
         batch = self._collate([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
-        return batch if own else batch | {STAND_IN: torch.ones(())}
+        if self._numbered:
+            batch = batch | {ROW: torch.tensor(rows or [stand_in])}
+        return batch if rows else batch | {STAND_IN: torch.ones(())}
 
     def _order(self) -> list[int]:
         state = np.random.SeedSequence((self._seed, self.epoch)).generate_state(1)
