@@ -46,7 +46,6 @@ class TrainLoader:
         seed: int,
         share: tuple[int, int] = (0, 1),
         parts: int = 1,
-        numbered: bool = False,
     ) -> None:
         """Cut `features` into global batches of `batch_size` examples for each process.
 
@@ -61,14 +60,13 @@ class TrainLoader:
             seed: Of the order.
             share: Number of this process, and of all.
             parts: Batches that come of a process's share of a global one, one behind the other.
-            numbered: Whether batches have the column `ROW`.
         """
         self.epoch = self.taken = 0
         self._lengths = features[LENGTH][:] if padding == "dynamic" else None
         self._features, self._collate = _without_notes(features), collate
         self._seed, self._share = seed, share
         self._size = batch_size * share[1]
-        self._parts, self._numbered = parts, numbered
+        self._parts = parts
 
     def __len__(self) -> int:
         """Return the number of global batches in an epoch."""
@@ -98,8 +96,6 @@ class TrainLoader:
         """Return a batch of these features; of none of them `stand_in`, so marked."""
         columns = self._features[rows or [stand_in]]
         batch = self._collate([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
-        if self._numbered:
-            batch = batch | {ROW: torch.tensor(rows or [stand_in])}
         return batch if rows else batch | {STAND_IN: torch.ones(())}
 
     def _order(self) -> list[int]:
