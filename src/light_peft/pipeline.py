@@ -26,6 +26,7 @@ from light_peft.model.sharding import is_sharded, place, unshard
 from light_peft.model.sizes import check_vocabulary
 from light_peft.peft_modules import check_model, peft_kind
 from light_peft.phases import Phases
+from light_peft.prefix_cache import PrefixCache
 from light_peft.processes import on_main, sum_over
 from light_peft.pruning import recovery
 from light_peft.pruning.criteria import Subject, criterion_of
@@ -213,8 +214,12 @@ class Run:
             phase = self.phases.make("train", groups, steps, self.examiner)
             if TEACHER in self.train_set.column_names:
                 phase.loss = DistilledLoss(config.distill, config.distill_temperature)
-            observers: list[Observer] = [*of_kind, Every(self.phases.steps_per_epoch(rows), steps, self.evaluate)]
-            self.model = self.phases.run(phase, self.model, self.train_set, self.examiner, observers, self.parts)
+            cache = PrefixCache(self.config, self.keeper, self.examiner, self.backbone)
+            epoch = self.phases.steps_per_epoch(rows)
+            train_set = cache.serve(phase, self.model, self.kind.bare(self.model), self.train_set, epoch)
+            observers: list[Observer] = [*of_kind, Every(epoch, steps, self.evaluate)]
+            self.model = self.phases.run(phase, self.model, train_set, self.examiner, observers, self.parts)
+            cache.remove()
 
     def evaluate(self, after_step: int | None = None) -> None:
         """Score the model as it stands and note it as the result so far."""
