@@ -84,7 +84,7 @@ class PrefixCache:
         if bound := self._examiner.formulation.bound_to_batch:
             yield bound
         if depth == 0:
-            yield "something trains in or below the lowest layer; with prune.module_depth=1 low layers lose their modules"
+            yield "something trains in or below the lowest layer; prune.module_depth=1 takes modules from there first"
         if is_one_pass:
             yield "training passes over the data only once"
         if is_sharded(model):
