@@ -81,7 +81,7 @@ class Prefix:
 
         forwards: list[Forward] = [pass_by] * self.depth + [enter]
         try:
-            for path, forward in zip(self._paths, forwards, strict=False):
+            for path, forward in zip(self._paths[: self.depth + 1], forwards, strict=True):
                 parent, _, name = path.rpartition(".")
                 place = self._model.get_submodule(parent)._modules
                 parents[path] = place, name, place[name]
