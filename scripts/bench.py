@@ -143,15 +143,15 @@ class Bench:
         self.open.enter_context(recorder.watching(model))
         return self.training(model, lambda: recorder.after_backward(0))
 
-    def inference(self, model: nn.Module, rows: int) -> Step:
-        """Return a forward pass of the model with its adapter merged."""
-        merged = peft_kind(self.config.peft.kind).merge(model).eval()
+    def inference(self, model: nn.Module, rows: int, *, merge: bool = True) -> Step:
+        """Return a forward pass of the model, its adapter merged or at work beside it."""
+        asked = (peft_kind(self.config.peft.kind).merge(model) if merge else model).eval()
         batch = {name: values for name, values in self.batch(rows).items() if name != "labels"}
 
         @torch.inference_mode()
         def step() -> None:
             with self.accelerator.autocast():
-                merged(**batch)
+                asked(**batch)
 
         return step
 
@@ -167,8 +167,12 @@ class Bench:
         for rows in (1, self.batch_size):
             plain = f"infer plain, batch {rows}"
             yield Case(plain, plain, self.inference(self.attached(), rows))
+            apart = f"infer plain, adapter not merged, batch {rows}"
+            yield Case(apart, plain, self.inference(self.attached(), rows, merge=False))
             for name, share in SHARES.items():
-                yield Case(f"infer {name}, batch {rows}", plain, self.inference(self.attached(share=share), rows))
+                step = self.inference(self.attached(share=share), rows)
+                yield Case(f"infer {name}, batch {rows}", plain, step)
+                yield Case(f"infer {name}, against the adapter not merged, batch {rows}", apart, step)
 
 
 def measure(cases: list[Case], rounds: int, device: torch.device) -> None:

@@ -30,8 +30,8 @@ class Layer(NamedTuple):
 
 # Lowest first.
 FOUNDATION = (
-    *("artifacts", "checkpoints", "config.*", "hub", "interrupts", "launchers", "meter", "naming", "opening"),
-    *("processes", "runtime", "states", "supervisor", "unread", "validation", "writing"),
+    *("artifacts", "checkpoints", "config.*", "hub", "imports", "interrupts", "launchers", "meter", "naming"),
+    *("opening", "processes", "runtime", "states", "supervisor", "unread", "validation", "writing"),
 )
 LAYERS = (
     Layer(("light_peft.pruning", "light_peft.pruning.scores", "light_peft.pruning.plan")),

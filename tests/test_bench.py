@@ -24,7 +24,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_every_case_has_its_figures(written: dict[str, Any]) -> None:
-    assert len(written["cases"]) == 13
+    assert len(written["cases"]) == 19
     assert all(case["seconds"] > 0 and case["flop_ratio"] > 0 for case in written["cases"].values())
     assert written["hardware"]["processes"] == 1
     assert written["versions"]["torch"]
@@ -41,6 +41,10 @@ def test_what_is_cut_is_not_computed_and_not_kept(written: dict[str, Any]) -> No
         assert values[-2] < 0.8
     assert cases["estimate"]["flop_ratio"] == pytest.approx(1, abs=0.01)
     assert cases["infer 1/2, batch 4"]["flop_ratio"] == pytest.approx(0.5, abs=0.02)
+    apart = cases["infer plain, adapter not merged, batch 4"]["flop_ratio"]
+    assert apart > 1
+    against = cases["infer 1/2, against the adapter not merged, batch 4"]["flop_ratio"]
+    assert against == pytest.approx(cases["infer 1/2, batch 4"]["flop_ratio"] / apart)
 
 
 def test_what_is_kept_for_the_backward_pass_is_counted_once() -> None:

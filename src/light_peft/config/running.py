@@ -85,8 +85,6 @@ class RuntimeConfig:
     """auto | cpu | cuda | mps."""
     threads: int | None = None
     """CPU threads of torch; null leaves torch's choice."""
-    compile: bool = False
-    """Compile the blocks with torch.compile."""
     processes: int | None = None
     """Processes on this machine; null is one for each GPU, or one on a CPU. Where a launcher (accelerate, torchrun,
     Slurm) has started the processes, theirs is the number."""
