@@ -89,7 +89,7 @@ def test_evaluation_and_a_switch_that_is_off_compute_once() -> None:
 @pytest.mark.parametrize("phase", ["estimate", "train"])
 def test_a_model_that_cannot_is_refused_by_name(phase: str) -> None:
     model, config = tiny_model("bert"), configured("prune=light_peft")
-    setattr(getattr(config, phase), "gradient_checkpointing", True)
+    getattr(config, phase).gradient_checkpointing = True
     check_model(config, model, describe(model))
     type(model).supports_gradient_checkpointing, before = False, type(model).supports_gradient_checkpointing
     try:
