@@ -14,6 +14,7 @@ from light_peft.peft_modules import peft_kind
 from light_peft.pruning.criteria import Subject, criterion_of
 from light_peft.pruning.estimate import ImportanceRecorder
 from light_peft.pruning.masks import MaskSet, masked
+from light_peft.pruning.moments import ConsumerMoments
 from light_peft.pruning.scores import Scores
 from model_cases import tiny_batch, tiny_model, with_random_lora
 
@@ -86,6 +87,19 @@ def test_recomputed_activations_give_the_same_scores(family: str, criterion: str
     )
     assert_same(computed, kept)
     torch.testing.assert_close([*computed.attn, *computed.ffn], [*kept.attn, *kept.ffn], rtol=1e-4, atol=1e-7)
+
+
+def test_what_is_computed_again_is_not_seen_again() -> None:
+    model, backbone = with_random_lora(tiny_model("bert"))
+    bare, batch = LORA.bare(model.train()), tiny_batch()
+    tokens = int(batch["attention_mask"].sum())
+    with masked(bare, backbone.sites, "watched") as masks, recomputing(bare, True):
+        subject = Subject(bare, backbone, LORA.views(model), masks, PruneConfig(method="light_peft"), seed=5)
+        moments = ConsumerMoments(subject, second=False, counts=lambda: True)
+        with recorder_of(model, masks, EstimateConfig(window=1.0), 1, "taylor") as recorder, moments.watching(model):
+            model(**batch).loss.backward()
+            assert recorder._token_count.tolist() == [tokens] * 18
+    assert [int(found.count) for found in moments.moments.values()] == [tokens] * 6
 
 
 @pytest.mark.parametrize("cuts", [[2, 3], [1, 2, 2], [1, 1, 1, 1, 1]])
