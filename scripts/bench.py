@@ -8,18 +8,19 @@ projections, as configured, and on query and value only for the weaker baseline;
 
 The cases take turns, round after round, after a warm-up, so that a machine that slows down slows all. Printed are the
 median of the rounds and their spread, and each as a ratio to the case it is held against: the measured ratio, that of
-the FLOPs (what it would be if time were FLOPs), and the one over the other. Memory: bytes that autograd keeps for the
-backward pass, each storage once and weights left out; on a GPU also the peak that was allocated.
+the FLOPs (what it would be if time were FLOPs), and the one over the other. Memory: the most bytes that autograd keeps
+for the backward pass at a time, each storage once and weights left out (of what is computed again it keeps nothing);
+and the highest allocation within a step, above what there is before it on a CPU, in all on a GPU.
 """
 
 import argparse
-import gc
 import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from itertools import cycle
 from pathlib import Path
 
 import torch
@@ -27,10 +28,12 @@ from accelerate import Accelerator
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from bench_memory import allocated_by, saved_for_backward
 from light_peft import door
 from light_peft.config import Config
 from light_peft.meter import CPU_ATTENTION
 from light_peft.model import describe
+from light_peft.model.checkpointing import recomputing
 from light_peft.model.load import load_foundation
 from light_peft.peft_modules import peft_kind
 from light_peft.pruning.criteria import Subject, criterion_of
@@ -60,15 +63,17 @@ class Case:
         name: What it is.
         against: The case that it is held against; its own name for none.
         step: Does it once.
+        times: How often `step` does it.
         seconds: One figure per round.
         flops: Of one step.
         saved_bytes: Kept for the backward pass, without weights.
-        peak_bytes: Highest allocation in a round; on a GPU only.
+        peak_bytes: Highest allocation in a step.
     """
 
     name: str
     against: str
     step: Step
+    times: int = 1
     seconds: list[float] = field(default_factory=list)
     flops: int = 0
     saved_bytes: int = 0
@@ -114,16 +119,19 @@ class Bench:
         }
         return {name: values.to(self.accelerator.device) for name, values in batch.items()}
 
-    def training(self, model: nn.Module, after_backward: Step = lambda: None) -> Step:
-        """Return a step of training: forward, backward, what else looks at the gradients, clip, AdamW."""
+    def training(self, model: nn.Module, after_backward: Step = lambda: None, parts: int = 1) -> Step:
+        """Return a step of training: forward and backward by parts, what else looks at the gradients, clip, AdamW."""
         batch, optimizer = self.batch(self.batch_size), build_optimizer(trainable_groups(model, 1e-4, 0.0))
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        cuts = {name: values.tensor_split(parts) for name, values in batch.items()}
         model.train()
 
         def step() -> None:
-            with self.accelerator.autocast():
-                loss = model(**batch).loss
-            loss.backward()
+            for index in range(parts):
+                part = {name: values[index] for name, values in cuts.items()}
+                with self.accelerator.autocast():
+                    loss = model(**part).loss * len(part["labels"]) / self.batch_size
+                loss.backward()
             after_backward()
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
@@ -131,17 +139,37 @@ class Bench:
 
         return step
 
-    def estimation(self, model: nn.Module) -> Step:
+    def estimation(self, *, parts: int = 1, checkpointing: bool = False) -> Step:
         """Return a step of estimation that counts: that of training, with masks and importance."""
+        recorder, model = self.recorder(1)
+        self.open.enter_context(recomputing(peft_kind(self.config.peft.kind).bare(model), checkpointing))
+        return self.training(model, lambda: recorder.after_backward(0), parts)
+
+    def phase(self) -> Step:
+        """Return two steps of estimation, the second of which counts."""
+        recorder, model = self.recorder(2)
+        numbers = cycle((0, 1))
+
+        def after_backward() -> None:
+            number = next(numbers)
+            recorder.after_backward(number)
+            recorder.after_step(number if number == 0 else -1)
+
+        step = self.training(model, after_backward)
+        return lambda: (step(), step())
+
+    def recorder(self, steps: int) -> tuple[ImportanceRecorder, nn.Module]:
+        """Return what watches a phase of so many steps, half of which count, and the model that it watches."""
+        model = self.attached()
         config, kind = self.config, peft_kind(self.config.peft.kind)
         bare = kind.bare(model)
         backbone = describe(bare)
         criterion = criterion_of(config.prune.criterion)
         masks = self.open.enter_context(masked(bare, backbone.sites, criterion.mask_use))
         subject = Subject(bare, backbone, kind.views(model), masks, config.prune, config.seed)
-        recorder = ImportanceRecorder(subject, criterion(subject), config.estimate, 1)
+        recorder = ImportanceRecorder(subject, criterion(subject), replace(config.estimate, window=0.5), steps)
         self.open.enter_context(recorder.watching(model))
-        return self.training(model, lambda: recorder.after_backward(0))
+        return recorder, model
 
     def inference(self, model: nn.Module, rows: int, *, merge: bool = True) -> Step:
         """Return a forward pass of the model, its adapter merged or at work beside it."""
@@ -159,7 +187,10 @@ class Bench:
         """Yield all cases; what they are held against comes first."""
         yield Case("train plain", "train plain", self.training(self.attached()))
         yield Case("train plain, query and value", "train plain", self.training(self.attached(QUERY_VALUE)))
-        yield Case("estimate", "train plain", self.estimation(self.attached()))
+        yield Case("estimate", "train plain", self.phase(), times=2)
+        yield Case("estimate, a step that counts", "train plain", self.estimation())
+        yield Case("estimate, 4 micro-batches", "train plain", self.estimation(parts=4))
+        yield Case("estimate, checkpointing", "train plain", self.estimation(checkpointing=True))
         for name, share in SHARES.items():
             yield Case(f"train {name}", "train plain", self.training(self.attached(share=share)))
             deep = self.attached(share=share, module_depth=1.0)
@@ -180,15 +211,17 @@ def measure(cases: list[Case], rounds: int, device: torch.device) -> None:
     for case in cases:
         with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
             case.step()
-        case.flops = counter.get_total_flops()
+        case.flops = counter.get_total_flops() // case.times
         with saved_for_backward() as saved:
             case.step()
-        case.saved_bytes = sum(saved.values())
+        case.saved_bytes = saved.peak
+        if device.type == "cpu":
+            case.peak_bytes = allocated_by(case.step)
     for number in range(WARM_UP + rounds):
         for case in cases:
             seconds, peak = timed(case.step, device)
             if number >= WARM_UP:
-                case.seconds.append(seconds)
+                case.seconds.append(seconds / case.times)
                 case.peak_bytes = max(case.peak_bytes, peak)
 
 
@@ -207,24 +240,6 @@ def timed(step: Step, device: torch.device) -> tuple[float, int]:
     return start.elapsed_time(end) / 1000, torch.cuda.max_memory_allocated(device)
 
 
-@contextmanager
-def saved_for_backward() -> Iterator[dict[int, int]]:
-    """Give the bytes of every storage that autograd keeps within the block, weights left out, by its address."""
-    weights = {thing.untyped_storage().data_ptr() for thing in gc.get_objects() if type(thing) is nn.Parameter}
-    saved: dict[int, int] = {}
-    kept: list[torch.Tensor] = []
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            saved[storage.data_ptr()] = storage.nbytes()
-            kept.append(tensor)  # an address that is free again would be counted once for two
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        yield saved
-
-
 def line_of(case: Case, by_name: dict[str, Case]) -> dict[str, float]:
     """Return the figures of a case beside those of the one it is held against."""
     against = by_name[case.against]
@@ -240,6 +255,7 @@ def line_of(case: Case, by_name: dict[str, Case]) -> dict[str, float]:
         "saved_ratio": case.saved_bytes / against.saved_bytes if against.saved_bytes else 0.0,
         "saved_bytes": case.saved_bytes,
         "peak_bytes": case.peak_bytes,
+        "peak_ratio": case.peak_bytes / against.peak_bytes,
     }
 
 
@@ -262,10 +278,11 @@ def main() -> None:
     measure(cases, asked.rounds, bench.accelerator.device)
     by_name = {case.name: case for case in cases}
     lines = {case.name: line_of(case, by_name) for case in cases if case.against in by_name}
-    print("case | s | spread | ratio | FLOP ratio | of the ideal | kept for backward | ratio")
+    print("case | s | spread | ratio | FLOP ratio | of the ideal | kept for backward | ratio | peak | ratio")
     for name, line in lines.items():
         figures = f"{line['seconds']:.4f} | {line['spread']:.0%} | {line['ratio']:.3f} | {line['flop_ratio']:.3f}"
         memory = f"{line['saved_bytes'] / 2**20:.1f} MiB | {line['saved_ratio']:.3f}"
+        memory += f" | {line['peak_bytes'] / 2**20:.1f} MiB | {line['peak_ratio']:.3f}"
         print(f"{name} | {figures} | {line['of_ideal']:.0%} | {memory}")
     if asked.json is not None:
         machine = {"hardware": hardware(bench.accelerator), "versions": versions()}

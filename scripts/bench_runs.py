@@ -29,6 +29,7 @@ BASELINE = "plain"
 SHARES = {"1/3": "0.3333333333333333", "1/2": "0.5"}
 MEANS = {
     "the cut": [],
+    "widths of 16": ["prune.round_to=16"],
     "modules from the top": ["prune.module_depth=1"],
     "prefix once": ["train.prefix_cache=eval"],
     "estimation in 4 parts": ["estimate.micro_batches=4"],

@@ -189,3 +189,17 @@ def test_evaluation_sees_each_example_once_and_knows_its_number(
 def test_unknown_padding() -> None:
     with pytest.raises(ValueError, match=r"data\.padding is 'longest', must be one of: dynamic, max_length"):
         padding_words("longest", 40)
+
+
+@pytest.mark.parametrize("parts", [2, 3, 7])
+def test_the_parts_of_a_batch_are_the_batch(encoded: Dataset, tokenizer: PreTrainedTokenizerFast, parts: int) -> None:
+    """Each batch comes as so many, the last one of 5 too; what there is not comes first, as stand-ins."""
+    sizes = SIZES | {"seed": 1}
+    whole = list(TrainLoader(encoded, collate(tokenizer), **sizes))
+    parted = list(TrainLoader(encoded, collate(tokenizer), **sizes, parts=parts))
+    assert len(parted) == parts * len(whole)
+    for index, batch in enumerate(whole):
+        own = parted[index * parts : (index + 1) * parts]
+        real = [part for part in own if STAND_IN not in part]
+        assert own[len(own) - len(real) :] == real
+        assert order(real) == order([batch])

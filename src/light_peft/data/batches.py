@@ -50,7 +50,8 @@ class TrainLoader:
         """Cut `features` into global batches of `batch_size` examples for each process.
 
         Dynamic padding groups features of similar length, the longest batch first. The last batch may be smaller;
-        where it is too small for a share for each process, some get a stand-in that is marked by `STAND_IN`.
+        where it is too small for a share for each process or for all parts, some get a stand-in that is marked by
+        `STAND_IN`. Among the parts of a share those come first.
 
         Args:
             features: What is trained on.
@@ -80,7 +81,8 @@ class TrainLoader:
             self.taken += 1
             index, count = self._share
             own = order[first : first + self._size][index::count]
-            for part in np.array_split(np.array(own, dtype=int), self._parts):
+            parts = np.array_split(np.array(own, dtype=int), self._parts)
+            for part in sorted(parts, key=lambda part: len(part) > 0):
                 yield self._batch(part.tolist(), order[first])
         self.epoch, self.taken = self.epoch + 1, 0
 
