@@ -13,12 +13,11 @@ backward pass, each storage once and weights left out; on a GPU also the peak th
 """
 
 import argparse
-import gc
 import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -29,7 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from light_peft import door
 from light_peft.config import Config
-from light_peft.meter import CPU_ATTENTION
+from light_peft.meter import CPU_ATTENTION, saved_for_backward
 from light_peft.model import describe
 from light_peft.model.load import load_foundation
 from light_peft.peft_modules import peft_kind
@@ -201,24 +200,6 @@ def timed(step: Step, device: torch.device) -> tuple[float, int]:
     end.record()
     torch.cuda.synchronize(device)
     return start.elapsed_time(end) / 1000, torch.cuda.max_memory_allocated(device)
-
-
-@contextmanager
-def saved_for_backward() -> Iterator[dict[int, int]]:
-    """Give the bytes of every storage that autograd keeps within the block, weights left out, by its address."""
-    weights = {thing.untyped_storage().data_ptr() for thing in gc.get_objects() if type(thing) is nn.Parameter}
-    saved: dict[int, int] = {}
-    kept: list[torch.Tensor] = []
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            saved[storage.data_ptr()] = storage.nbytes()
-            kept.append(tensor)  # an address that is free again would be counted once for two
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        yield saved
 
 
 def line_of(case: Case, by_name: dict[str, Case]) -> dict[str, float]:

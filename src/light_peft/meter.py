@@ -1,5 +1,6 @@
 """What each phase of a run costs: seconds, steps, examples, tokens, FLOPs, peak memory."""
 
+import gc
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 CLEAR_REFS = Path("/proc/self/clear_refs")
@@ -183,6 +185,24 @@ def read_and_reset_peak(device: torch.device) -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+@contextmanager
+def saved_for_backward() -> Iterator[dict[int, int]]:
+    """Give the bytes of every storage that autograd keeps within the block, weights left out, by its address."""
+    weights = {thing.untyped_storage().data_ptr() for thing in gc.get_objects() if type(thing) is nn.Parameter}
+    saved: dict[int, int] = {}
+    kept: list[torch.Tensor] = []
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            saved[storage.data_ptr()] = storage.nbytes()
+            kept.append(tensor)  # an address that is free again would be counted once for two
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield saved
 
 
 def _attention_flops(query: Any, key: Any, value: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
