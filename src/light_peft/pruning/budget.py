@@ -15,6 +15,8 @@ from light_peft.pruning.plan import Kept, PruneRule, kept_groups
 from light_peft.pruning.scores import Scores
 
 TARGETS = ("speedup", "memory", "blocks")
+EQUAL = 1e-12
+"""Losses that are no further apart are equal: sums of the same values in another order are not so to the bit."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ def _least_loss(heads: _Kind, neurons: _Kind, need: float) -> tuple[int, int] | 
         if (fewest := neurons.fewest(need - heads.saved(cut))) is None:
             continue
         lost += neurons.lost(fewest)
-        if best is None or lost < best[0]:
+        if best is None or lost < best[0] - EQUAL:
             best = lost, (cut, fewest)
     return best[1] if best is not None else None
 
