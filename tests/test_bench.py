@@ -45,7 +45,7 @@ def test_what_is_cut_is_not_computed_and_not_kept(written: dict[str, Any]) -> No
 
 def test_what_is_kept_for_the_backward_pass_is_counted_once() -> None:
     layer, x = nn.Linear(8, 8, bias=False), torch.randn(4, 8, requires_grad=True) * 1
-    with bench.saved_for_backward() as saved:
+    with bench.saved_for_backward([layer.weight]) as saved:
         y = (layer(x) ** 2).sum() + (x * 2).exp().sum()  # x for the matrix, the product to square, the exponential
     assert sum(saved.values()) == (4 * 8 + 4 * 8 + 4 * 8) * 4, (
         "x for the matrix, its product to square, the exponential"

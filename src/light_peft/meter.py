@@ -1,16 +1,14 @@
 """What each phase of a run costs: seconds, steps, examples, tokens, FLOPs, peak memory."""
 
-import gc
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 CLEAR_REFS = Path("/proc/self/clear_refs")
@@ -71,6 +69,7 @@ class Meter:
         self._device = device
         self._active: list[str] = []
         self._since = time.perf_counter()
+        self._memory_at_start = memory_in_use(device)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[PhaseCost]:
@@ -124,11 +123,12 @@ class Meter:
         return {name: self.phases.get(name, PhaseCost()).to_json() for name in names}
 
     def totals(self) -> dict[str, float | int]:
-        """Return the seconds of all phases together and the highest peak."""
+        """Return the seconds of all phases together, the highest peak, and the memory in use before the first phase."""
         costs = self.phases.values()
         return {
             "seconds": sum(cost.seconds for cost in costs),
             "peak_memory_bytes": max((cost.peak_memory_bytes for cost in costs), default=0),
+            "memory_at_start_bytes": self._memory_at_start,
         }
 
 
@@ -174,12 +174,10 @@ def read_and_reset_peak(device: torch.device) -> int:
         torch.cuda.reset_peak_memory_stats(device)
         return peak
     if STATUS.exists():
-        line = next((line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:")), "VmHWM: 0 kB")
-        try:
+        peak = _status_bytes("VmHWM")
+        with suppress(OSError):
             CLEAR_REFS.write_text("5")
-        except OSError:
-            return int(line.split()[1]) * 1024
-        return int(line.split()[1]) * 1024
+        return peak
     import resource
     import sys
 
@@ -187,16 +185,29 @@ def read_and_reset_peak(device: torch.device) -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def memory_in_use(device: torch.device) -> int:
+    """Return the memory in use now, in bytes, of the kind that the peaks are of; 0 where the system does not say."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    return _status_bytes("VmRSS") if STATUS.exists() else 0
+
+
+def _status_bytes(name: str) -> int:
+    """Return a figure of the system's own account of this process; 0 if it is not there."""
+    lines = (line for line in STATUS.read_text().splitlines() if line.startswith(f"{name}:"))
+    return int(next(lines, f"{name}: 0 kB").split()[1]) * 1024
+
+
 @contextmanager
-def saved_for_backward() -> Iterator[dict[int, int]]:
-    """Give the bytes of every storage that autograd keeps within the block, weights left out, by its address."""
-    weights = {thing.untyped_storage().data_ptr() for thing in gc.get_objects() if type(thing) is nn.Parameter}
+def saved_for_backward(weights: Iterable[torch.Tensor]) -> Iterator[dict[int, int]]:
+    """Give the bytes of every storage that autograd keeps within the block, `weights` left out, by its address."""
+    left_out = {weight.untyped_storage().data_ptr() for weight in weights}
     saved: dict[int, int] = {}
     kept: list[torch.Tensor] = []
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
+        if storage.data_ptr() not in left_out:
             saved[storage.data_ptr()] = storage.nbytes()
             kept.append(tensor)  # an address that is free again would be counted once for two
         return tensor

@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from light_peft import door
 from light_peft.data.batches import Batch
 from light_peft.model import Backbone, count_block_parameters, describe
 from light_peft.peft_modules import peft_kind
@@ -16,10 +17,10 @@ from light_peft.pruning import probe
 from light_peft.pruning.budget import Target, find_shares
 from light_peft.pruning.decision import plan_of
 from light_peft.pruning.plan import PruneRule, PruningPlan, keep_all
-from light_peft.pruning.probe import Probe, counted_costs, group_parameters, light_copy, median_seconds
+from light_peft.pruning.probe import Probe, counted_costs, group_parameters, least_seconds, light_copy
 from light_peft.pruning.surgery import cut_backbone, plan_cuts
 from light_peft.tasks.formulation import model_loss
-from matrix import attach_random, configured, random_scores, refusals
+from matrix import attach_random, configured, random_scores
 from model_cases import TINY, batch_of, tiny_model, with_random_lora
 
 LORA = peft_kind("lora")
@@ -75,7 +76,7 @@ def test_a_measured_price_predicts_what_the_cut_model_takes(family: str, acceler
     shares = find_shares(Target("memory", 0.6), costs, scores, RULE)
     assert shares.predicted <= 0.6
     cut = cut_model(model, backbone, plan_of(scores, shares.of(RULE), backbone))
-    assert measure.cost("memory", cut) / costs.before == pytest.approx(shares.predicted, rel=0.03)
+    assert measure.cost("memory", cut) / costs.before == pytest.approx(shares.predicted, rel=0.05)
 
 
 def long_batch() -> Batch:
@@ -97,12 +98,16 @@ def test_below_what_trains_only_the_weights_are_saved(accelerator: Accelerator) 
         assert prices[2] > prices[1]
 
 
-@pytest.mark.parametrize("column", ["adalora", "bitfit", "bottleneck", "full", "ia3", "miss", "prefix_tuning"])
-@pytest.mark.parametrize("family", ["bert", "gpt2"])
+@pytest.mark.parametrize(
+    ("family", "column"),
+    [
+        *(("bert", column) for column in ("adalora", "bitfit", "bottleneck", "full", "prefix_tuning")),
+        *(("llama", column) for column in ("ia3", "miss", "prompt_tuning")),
+    ],
+)
 def test_every_kind_can_be_measured(family: str, column: str, accelerator: Accelerator) -> None:
+    door.register()
     config, model = configured(f"peft={column}"), tiny_model(family)
-    if refusals(config, model):
-        pytest.skip("the two do not combine")
     attached, backbone = attach_random(config, model)
     kind = peft_kind(column)
     ranks = {path: view.rank for path, view in kind.views(attached).items()}
@@ -136,7 +141,7 @@ def test_a_light_copy_shares_what_is_frozen_and_nothing_else() -> None:
     assert all(torch.equal(one, other) for one, other in pairs)
 
 
-def test_steps_take_turns_and_the_middle_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_take_turns_and_the_fastest_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
     seconds: dict[str, Iterator[float]] = {"a": iter([5.0, 1.0, 3.0]), "b": iter([2.0, 9.0, 4.0])}
 
@@ -147,7 +152,7 @@ def test_steps_take_turns_and_the_middle_counts(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(probe, "seconds_of", timed)
     monkeypatch.setattr(probe, "SECONDS", 0.0)
     steps = [lambda name=name: order.append(name) for name in ("a", "b")]
-    assert median_seconds(steps, torch.device("cpu")) == [3.0, 4.0]
+    assert least_seconds(steps, torch.device("cpu")) == [1.0, 2.0]
     assert order == ["a", "b"] * 4, "one round warms up"
 
 

@@ -5,8 +5,10 @@ full width, with half its heads and with half its neurons. Between those widths 
 """
 
 import copy
+import math
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -67,12 +69,13 @@ class Probe:
         layers = range(self._backbone.num_layers)
         lowest = min(map(self._backbone.layer_of, plan.ranks), default=-1)
         modes = sorted({layer >= lowest for layer in layers})
-        thinner = [self._half(plan, site) for site in self._backbone.sites if site.layer == layers[-1]]
+        usual = self._usual_layer(plan, lowest)
+        thinner = [self._half(plan, site) for site in self._backbone.sites if site.layer == usual]
         with torch.random.fork_rng():
             # Without modules on Linears the PEFT around the blocks is left out: a prefix fits equal layers alone.
             plans = (plan, *(each for each, _ in thinner))
             models = [self._cut_copy(model, each, dressed=bool(plan.ranks)) for each in plans]
-            blocks = [self._block(each, trains=trains) for trains, each in product(modes, models)]
+            blocks = [self._block(each, usual, trains=trains) for trains, each in product(modes, models)]
             wholes = [self._training(each) for each in (light_copy(model), self._cut_copy(model, plan, dressed=True))]
             before, whole, *of_blocks = self._costs_of(target, [*wholes, *blocks])
         prices: dict[bool, list[float]] = {}
@@ -86,7 +89,14 @@ class Probe:
     def _costs_of(self, target: str, specimens: Sequence[Specimen]) -> list[float]:
         if target == "memory":
             return [float(held_bytes(specimen)) for specimen in specimens]
-        return median_seconds([specimen.step for specimen in specimens], self._accelerator.device)
+        return least_seconds([specimen.step for specimen in specimens], self._accelerator.device)
+
+    def _usual_layer(self, plan: PruningPlan, lowest: int) -> int:
+        """Return the layer, of those that train, whose number of modules is nearest to their mean; else the upper."""
+        modules = Counter(map(self._backbone.layer_of, plan.ranks))
+        trained = range(max(0, lowest), self._backbone.num_layers)
+        mean = statistics.mean(modules[layer] for layer in trained)
+        return min(reversed(trained), key=lambda layer: abs(modules[layer] - mean))
 
     def _half(self, plan: PruningPlan, site: Site) -> tuple[PruningPlan, int]:
         """Return the plan with half of the groups of one site, and how many that cuts."""
@@ -118,10 +128,10 @@ class Probe:
 
         return Specimen(model, step)
 
-    def _block(self, model: nn.Module, *, trains: bool) -> Specimen:
-        """Return the last block on what it gets in a forward pass: forward and, if something trains, backward."""
+    def _block(self, model: nn.Module, layer: int, *, trains: bool) -> Specimen:
+        """Return one block on what it gets in a forward pass: forward and, if something trains, backward."""
         bare = model if isinstance(model, PreTrainedModel) else self._kind.bare(model)
-        block = bare.get_submodule(self._backbone.blocks[-1])
+        block = bare.get_submodule(self._backbone.blocks[layer])
         args, kwargs = self._inputs(model, block)
         hidden = (args[0] if args else kwargs.pop("hidden_states")).requires_grad_(trains)
         leaves = [hidden, *(parameter for parameter in block.parameters() if parameter.requires_grad)]
@@ -158,18 +168,20 @@ def light_copy(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, frozen).train()
 
 
-def median_seconds(steps: Sequence[Callable[[], None]], device: torch.device) -> list[float]:
-    """Return the median seconds of each step; they take turns, behind one round that is not measured."""
+def least_seconds(steps: Sequence[Callable[[], None]], device: torch.device) -> list[float]:
+    """Return the seconds of each step at its fastest; they take turns, behind one round that is not measured.
+
+    What else a machine does only ever makes a step slower, and the prices are small differences of steps.
+    """
     for step in steps:
         step()
-    seconds: list[list[float]] = [[] for _ in steps]
+    least = [math.inf] * len(steps)
     end = time.perf_counter() + SECONDS
     for number in range(MAX_ROUNDS):
         if number >= MIN_ROUNDS and time.perf_counter() > end:
             break
-        for own, step in zip(seconds, steps, strict=True):
-            own.append(seconds_of(step, device))
-    return [statistics.median(own) for own in seconds]
+        least = [min(so_far, seconds_of(step, device)) for so_far, step in zip(least, steps, strict=True)]
+    return least
 
 
 def seconds_of(step: Callable[[], None], device: torch.device) -> float:
@@ -184,7 +196,7 @@ def seconds_of(step: Callable[[], None], device: torch.device) -> float:
 
 def held_bytes(specimen: Specimen) -> int:
     """Return the bytes of the weights and of what one step keeps for the backward pass."""
-    with saved_for_backward() as saved:
+    with saved_for_backward(specimen.module.parameters()) as saved:
         specimen.step()
     weights = (*specimen.module.parameters(), *specimen.module.buffers())
     return sum(tensor.nbytes for tensor in weights) + sum(saved.values())
