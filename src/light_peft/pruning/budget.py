@@ -14,7 +14,6 @@ import torch
 from light_peft.pruning.plan import Kept, PruneRule, kept_groups
 from light_peft.pruning.scores import Scores
 
-TARGETS = ("speedup", "memory", "blocks")
 EQUAL = 1e-12
 """Losses that are no further apart are equal: sums of the same values in another order are not so to the bit."""
 
@@ -34,9 +33,10 @@ class Target:
     @classmethod
     def of(cls, settings: Any) -> "Target | None":
         """Return the target that an object with attributes of these names sets, such as `config.prune.target`."""
-        asked = {name: value for name in TARGETS if (value := getattr(settings, name)) is not None}
-        assert len(asked) < 2
-        return next((cls(name, value) for name, value in asked.items()), None)
+        asked = {"speedup": settings.speedup, "memory": settings.memory, "blocks": settings.blocks}
+        found = [cls(name, value) for name, value in asked.items() if value is not None]
+        assert len(found) < 2
+        return found[0] if found else None
 
     def limit(self, before: float) -> float:
         """Return the highest cost that reaches the target."""

@@ -142,7 +142,9 @@ class Probe:
                 output = block(hidden, *args[1:], **fresh)
             if trains:
                 output = output[0] if isinstance(output, tuple) else output
-                torch.autograd.grad(output, leaves, torch.ones_like(output), allow_unused=True)
+                output.backward(torch.ones_like(output))
+                for leaf in leaves:
+                    leaf.grad = None
 
         return Specimen(block, step)
 
