@@ -51,25 +51,21 @@ def test_a_target_of_speed_is_reached_and_said(tmp_path: Path, monkeypatch: pyte
     assert again.code == 0, again.output
 
 
-def test_a_target_of_memory_is_measured_alike_each_time(tmp_path: Path) -> None:
+def test_a_target_of_memory_is_measured_alike_each_time_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = ("prune.target.memory=0.8", "train.micro_batches=2", "checkpoint.steps=1")
-    budget = record_of(tmp_path / "one", *words)["budget"]
+    whole = record_of(tmp_path / "whole", *words)
+    budget = whole["budget"]
     assert set(budget) == FIGURES
     assert budget["predicted"] <= 0.8
-    assert budget["reached"] == pytest.approx(budget["predicted"], rel=0.05)
-    assert record_of(tmp_path / "two", *words)["budget"] == budget
-
-
-def test_a_run_that_is_gone_on_with_knows_what_it_has_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = ("prune.target.blocks=0.6", "checkpoint.steps=1")
-    whole = record_of(tmp_path / "whole", *words)
-    assert whole["budget"]["reached"] == whole["parameters"]["blocks_after"] / whole["parameters"]["blocks_before"]
+    assert budget["reached"] == budget["after"] / budget["before"] == pytest.approx(budget["predicted"], rel=0.05)
     with monkeypatch.context() as patch:
         patch.setattr("light_peft.pipeline.Run.evaluate", refuse)
         assert command(tmp_path, *WORDS, f"run_dir={tmp_path / 'left'}", *words).code != 0
     record = record_of(tmp_path / "left", *words)
     assert record["resumed"]
-    assert record["budget"] == whole["budget"]
+    assert record["budget"] == budget
     assert record["score"] == whole["score"]
 
 

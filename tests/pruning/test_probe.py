@@ -10,12 +10,13 @@ from accelerate import Accelerator
 from torch import nn
 
 from light_peft import door
+from light_peft.artifacts import RunRecord
 from light_peft.data.batches import Batch
 from light_peft.model import Backbone, count_block_parameters, describe
 from light_peft.peft_modules import peft_kind
 from light_peft.pruning import probe
 from light_peft.pruning.budget import Target, find_shares
-from light_peft.pruning.decision import plan_of
+from light_peft.pruning.decision import Budget, plan_of
 from light_peft.pruning.plan import PruneRule, PruningPlan, keep_all
 from light_peft.pruning.probe import Probe, counted_costs, group_parameters, least_seconds, light_copy
 from light_peft.pruning.surgery import cut_backbone, plan_cuts
@@ -62,6 +63,23 @@ def test_the_blocks_are_counted_to_the_parameter(family: str) -> None:
     after = count_block_parameters(backbone, model)
     assert shares.predicted == after / before, "what is predicted is what is left"
     assert after <= 0.7 * before < after + max(costs.ffn), "and not one neuron more is cut"
+
+
+def test_what_the_blocks_have_reached_is_counted_once(accelerator: Accelerator) -> None:
+    model, backbone = with_random_lora(tiny_model("bert"))
+    before = count_block_parameters(backbone, tiny_model("bert"))
+    record = RunRecord(parameters={"blocks_before": before, "blocks_after": before // 2})
+    measure = Probe(LORA, backbone, accelerator, long_batch(), model_loss)
+    budget = Budget(Target("blocks", 0.6), measure, accelerator, record)
+    rule = budget.rule(random_scores(backbone, ranks_of(model)), RULE, model, LORA.bare(model), backbone)
+    assert (rule.attn, rule.ffn) == (record.budget["attn"], record.budget["ffn"])
+    assert rule.peft_module == RULE.peft_module
+    assert record.budget["predicted"] <= 0.6
+    budget.note_reached(model)
+    assert record.budget["reached"] == (before // 2) / before
+    record.parameters["blocks_after"] = before
+    budget.note_reached(model)
+    assert record.budget["reached"] < 0.6, "a run that goes on has reached it already"
 
 
 @pytest.mark.parametrize("family", THREE)
