@@ -52,6 +52,7 @@ LAYERS = (
                 "light_peft.loading",
                 "light_peft.phases",
                 "light_peft.pipeline",
+                "light_peft.prefix_cache",
             ),
             *("light_peft.report.*", "light_peft.rescoring", "light_peft.session", "light_peft.worker"),
         ),

@@ -31,6 +31,7 @@ class PhaseCost:
             from counted steps by batch * length and batch * length^2.
         peak_memory_bytes: Allocated on the accelerator; on a CPU the resident memory of the process.
         part_seconds: Seconds of what was measured by itself within the phase, by name.
+        apart_flops: Those of `flops` that are no part of the phase's steps.
     """
 
     seconds: float = 0.0
@@ -40,13 +41,14 @@ class PhaseCost:
     flops: int | None = None
     peak_memory_bytes: int = 0
     part_seconds: dict[str, float] | None = None
+    apart_flops: int = 0
     shapes: list[tuple[int, int]] = field(default_factory=list)
     counted: list[tuple[int, int, int]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures, without those that do not apply."""
         figures = asdict(self)
-        del figures["shapes"], figures["counted"]
+        del figures["shapes"], figures["counted"], figures["apart_flops"]
         return {name: value for name, value in figures.items() if value is not None}
 
 
@@ -59,6 +61,15 @@ def part(cost: PhaseCost, name: str) -> Iterator[None]:
     finally:
         cost.part_seconds = cost.part_seconds or {}
         cost.part_seconds[name] = cost.part_seconds.get(name, 0.0) + time.perf_counter() - began
+
+
+@contextmanager
+def counted_apart(cost: PhaseCost) -> Iterator[PhaseCost]:
+    """Give a cost for passes that are of another kind than the steps of the phase, which their FLOPs are charged to."""
+    own = PhaseCost()
+    yield own
+    settle_flops(own)
+    cost.apart_flops += own.flops or 0
 
 
 class Meter:
@@ -155,16 +166,20 @@ def settle_flops(cost: PhaseCost) -> None:
     decoder writes or scores more behind one prompt than behind another, that is spread too, and the error is larger.
     """
     if not cost.counted:
+        cost.flops = cost.apart_flops or cost.flops
         return
+    cost.flops = _flops_of_steps(cost) + cost.apart_flops
+
+
+def _flops_of_steps(cost: PhaseCost) -> int:
     linear = sum(rows * length for rows, length in cost.shapes)
     square = sum(rows * length * length for rows, length in cost.shapes)
     (l0, s0, f0), (l1, s1, f1) = cost.counted[0], cost.counted[-1]
     determinant = l0 * s1 - l1 * s0
     a, b = ((f0 * s1 - f1 * s0) / determinant, (l0 * f1 - l1 * f0) / determinant) if determinant else (-1.0, -1.0)
     if min(a, b) < 0:  # shapes too alike to tell, or what was written or scored differed more than what was read
-        cost.flops = round(sum(flops for *_, flops in cost.counted) * linear / sum(row[0] for row in cost.counted))
-        return
-    cost.flops = round(a * linear + b * square)
+        return round(sum(flops for *_, flops in cost.counted) * linear / sum(row[0] for row in cost.counted))
+    return round(a * linear + b * square)
 
 
 def read_and_reset_peak(device: torch.device) -> int:

@@ -26,6 +26,7 @@ from light_peft.model.sharding import is_sharded, place, unshard
 from light_peft.model.sizes import check_vocabulary
 from light_peft.peft_modules import check_model, peft_kind
 from light_peft.phases import Phases
+from light_peft.prefix_cache import PrefixCache
 from light_peft.processes import on_main, sum_over
 from light_peft.pruning import recovery
 from light_peft.pruning.budget import Target
@@ -157,7 +158,10 @@ class Run:
         """
         if self.keeper.is_behind("estimate"):
             return read_plan(self.folder)
-        own = self.everything if scores is None else plan_of(scores, self._rule_for(scores), self.backbone)
+        rule = self.rule
+        if scores is not None and self.budget is not None:
+            rule = self.budget.rule(scores, rule, self.model, self.kind.bare(self.model), self.backbone)
+        own = self.everything if scores is None else plan_of(scores, rule, self.backbone)
         plan = on_main(self.accelerator, lambda: write_decision(self.folder, own, scores))
         same = gather_object([plan == own])
         assert all(same), f"the processes decided differently: {same}"
@@ -195,8 +199,7 @@ class Run:
             self._place()
         self._count_parameters("after", blocks)
         if self.budget is not None:
-            with self.meter.phase("surgery") as cost, part(cost, "budget"):
-                self.budget.note_reached(self.model)
+            self.budget.note_reached(self.model)
         layers = [self.backbone.layer_of(path) for path in plan.ranks]
         self.record.plan = plan.summary(self.everything) | {"lowest_trained_layer": min(layers, default=None)}
         parameters = self.record.parameters
@@ -219,8 +222,12 @@ class Run:
             phase = self.phases.make("train", groups, steps, self.examiner)
             if TEACHER in self.train_set.column_names:
                 phase.loss = DistilledLoss(config.distill, config.distill_temperature)
-            observers: list[Observer] = [*of_kind, Every(self.phases.steps_per_epoch(rows), steps, self.evaluate)]
-            self.model = self.phases.run(phase, self.model, self.train_set, self.examiner, observers, self.parts)
+            cache = PrefixCache(self.config, self.keeper, self.examiner, self.backbone)
+            epoch = self.phases.steps_per_epoch(rows)
+            train_set = cache.serve(phase, self.model, self.kind.bare(self.model), self.train_set, epoch)
+            observers: list[Observer] = [*of_kind, Every(epoch, steps, self.evaluate)]
+            self.model = self.phases.run(phase, self.model, train_set, self.examiner, observers, self.parts)
+            cache.remove()
 
     def evaluate(self, after_step: int | None = None) -> None:
         """Score the model as it stands and note it as the result so far."""
@@ -280,14 +287,7 @@ class Run:
             return None
         batch = self.phases.typical_batch(self.train_set, self.examiner)
         probe = Probe(self.kind, self.backbone, self.accelerator, batch, self.examiner.formulation.loss)
-        return Budget(target, probe, self.accelerator, self.record)
-
-    def _rule_for(self, scores: Scores) -> PruneRule:
-        """Return the rule by which is cut: that of the configuration, its shares replaced if a target is set."""
-        if self.budget is None:
-            return self.rule
-        with self.meter.phase("surgery") as cost, part(cost, "budget"):
-            return self.budget.rule(scores, self.rule, self.model, self.kind.bare(self.model), self.backbone)
+        return Budget(target, probe, self.accelerator, self.record, self.meter)
 
     def _plan_of(self, scores: Scores) -> PruningPlan:
         return plan_of(scores, self.rule, self.backbone)

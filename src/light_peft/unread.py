@@ -45,6 +45,7 @@ UNREAD: tuple[tuple[Callable[[Config], bool], str, tuple[str, ...]], ...] = (
         "estimate.stop=steps does not look at it",
         ("estimate.tolerance", "estimate.patience"),
     ),
+    (lambda config: config.train.prefix_cache == "off", "train.prefix_cache=off", ("train.prefix_cache_gb",)),
     (lambda config: not config.train.distill, "train.distill=0", ("train.distill_temperature",)),
     (
         lambda config: config.task.formulation != "span",

@@ -12,6 +12,7 @@ from torch import nn
 from light_peft import door
 from light_peft.artifacts import RunRecord
 from light_peft.data.batches import Batch
+from light_peft.meter import Meter
 from light_peft.model import Backbone, count_block_parameters, describe
 from light_peft.peft_modules import peft_kind
 from light_peft.pruning import probe
@@ -70,7 +71,7 @@ def test_what_the_blocks_have_reached_is_counted_once(accelerator: Accelerator) 
     before = count_block_parameters(backbone, tiny_model("bert"))
     record = RunRecord(parameters={"blocks_before": before, "blocks_after": before // 2})
     measure = Probe(LORA, backbone, accelerator, long_batch(), model_loss)
-    budget = Budget(Target("blocks", 0.6), measure, accelerator, record)
+    budget = Budget(Target("blocks", 0.6), measure, accelerator, record, Meter(torch.device("cpu")))
     rule = budget.rule(random_scores(backbone, ranks_of(model)), RULE, model, LORA.bare(model), backbone)
     assert (rule.attn, rule.ffn) == (record.budget["attn"], record.budget["ffn"])
     assert rule.peft_module == RULE.peft_module

@@ -9,11 +9,12 @@ from torch import nn
 
 from light_peft.artifacts import RunRecord
 from light_peft.config import PruneConfig
+from light_peft.meter import Meter, part
 from light_peft.model import Backbone
 from light_peft.peft_modules import PeftView
 from light_peft.processes import on_main
 from light_peft.pruning import recovery
-from light_peft.pruning.budget import Target, find_shares
+from light_peft.pruning.budget import CostModel, Target, find_shares
 from light_peft.pruning.criteria import criterion_of
 from light_peft.pruning.plan import PruneRule, PruningPlan, make_plan
 from light_peft.pruning.probe import Probe, counted_costs
@@ -54,10 +55,10 @@ def plan_of(scores: Scores, rule: PruneRule, backbone: Backbone) -> PruningPlan:
 class Budget:
     """Finds the shares that reach a target, and notes in the record what was asked, predicted and reached."""
 
-    def __init__(self, target: Target, probe: Probe, accelerator: Accelerator, record: RunRecord) -> None:
-        """Measure by `probe` on the main process."""
+    def __init__(self, target: Target, probe: Probe, accelerator: Accelerator, record: RunRecord, meter: Meter) -> None:
+        """Measure by `probe` on the main process; what that takes is charged to the surgery."""
         self._target, self._probe = target, probe
-        self._accelerator, self._record = accelerator, record
+        self._accelerator, self._record, self._meter = accelerator, record, meter
 
     def rule(self, scores: Scores, rule: PruneRule, model: nn.Module, bare: nn.Module, backbone: Backbone) -> PruneRule:
         """Return `rule` with the shares that reach the target.
@@ -73,12 +74,9 @@ class Budget:
             ValueError: If no shares reach it.
         """
         target, record = self._target, self._record
-        if target.name == "blocks":
-            costs = counted_costs(bare, backbone, record.parameters["blocks_before"])
-        else:
-            modules_only = plan_of(scores, replace(rule, attn=0.0, ffn=0.0), backbone)
-            costs = on_main(self._accelerator, lambda: self._probe.costs(target.name, model, modules_only))
-        shares = find_shares(target, costs, scores, rule)
+        with self._meter.phase("surgery") as cost, part(cost, "budget"):
+            costs = self._costs(scores, rule, model, bare, backbone)
+            shares = find_shares(target, costs, scores, rule)
         found = {"attn": shares.attn, "ffn": shares.ffn, "predicted": shares.predicted, "before": costs.before}
         record.budget = {"target": target.name, "asked": target.asked, **found}
         logger.info(
@@ -95,6 +93,16 @@ class Budget:
         if target.name == "blocks":
             after = float(self._record.parameters["blocks_after"])
         else:
-            after = on_main(self._accelerator, lambda: self._probe.cost(target.name, model))
+            with self._meter.phase("surgery") as cost, part(cost, "budget"):
+                after = on_main(self._accelerator, lambda: self._probe.cost(target.name, model))
         budget |= {"after": after, "reached": target.ratio(budget["before"], after)}
         logger.info(f"prune.target.{target.name}={target.asked:g}: reached {budget['reached']:.3g}")
+
+    def _costs(
+        self, scores: Scores, rule: PruneRule, model: nn.Module, bare: nn.Module, backbone: Backbone
+    ) -> CostModel:
+        name = self._target.name
+        if name == "blocks":
+            return counted_costs(bare, backbone, self._record.parameters["blocks_before"])
+        modules_only = plan_of(scores, replace(rule, attn=0.0, ffn=0.0), backbone)
+        return on_main(self._accelerator, lambda: self._probe.costs(name, model, modules_only))

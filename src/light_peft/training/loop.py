@@ -72,6 +72,7 @@ class Phase:
         penalty: Added to the loss, as a function of the current parameters.
         is_done: Asked after every step; the phase ends early where it says so.
         stands_in: Whether the batch of the moment is there only so that its process has one, and counts for nothing.
+        complete: Adds to a batch, still on the host, what its columns alone do not say.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Phase:
     penalty: Callable[[], torch.Tensor] | None = None
     is_done: Callable[[], bool] = lambda: False
     stands_in: bool = False
+    complete: Callable[[Batch], Batch] = lambda batch: batch
 
 
 class PhaseRun:
@@ -155,7 +157,7 @@ class PhaseRun:
     def _gradient(self, micro_batches: Sequence[Batch], observers: Sequence[Observer]) -> None:
         """Compute the gradient of a step, show it to the observers, and clip it."""
         phase, accelerator = self._phase, self._accelerator
-        micro_batches = [send_to_device(batch, accelerator.device) for batch in micro_batches]
+        micro_batches = [send_to_device(phase.complete(batch), accelerator.device) for batch in micro_batches]
         with count_step(self._cost, [shape_of(batch) for batch in micro_batches]):
             shares = self._shares(micro_batches)
             for index, batch in enumerate(micro_batches):
