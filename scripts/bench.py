@@ -28,8 +28,9 @@ from accelerate import Accelerator
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench_memory import allocated_by, saved_for_backward
+from bench_memory import all_parameters, allocated_by
 from light_peft import door
+from light_peft.backward_memory import saved_for_backward
 from light_peft.config import Config
 from light_peft.meter import CPU_ATTENTION
 from light_peft.model import describe
@@ -212,7 +213,7 @@ def measure(cases: list[Case], rounds: int, device: torch.device) -> None:
         with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
             case.step()
         case.flops = counter.get_total_flops() // case.times
-        with saved_for_backward() as saved:
+        with saved_for_backward(all_parameters()) as saved:
             case.step()
         case.saved_bytes = saved.peak
         if device.type == "cpu":

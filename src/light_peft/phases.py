@@ -5,12 +5,12 @@ import math
 from collections.abc import Mapping, Sequence
 
 import datasets
-from accelerate.utils import set_seed
+from accelerate.utils import send_to_device, set_seed
 from rich.console import Console
 from torch import nn
 
 from light_peft.config import Config, EstimateConfig, TrainConfig
-from light_peft.data.batches import TrainLoader, padding_words
+from light_peft.data.batches import Batch, Collate, TrainLoader, median_batch, padding_words
 from light_peft.evaluation.examiner import Examiner
 from light_peft.interrupts import Interrupts
 from light_peft.keeping import PhaseKeeper, RunKeeper, Stateful
@@ -115,13 +115,21 @@ class Phases:
     def _settings(self, name: str) -> EstimateConfig | TrainConfig:
         return self.config.estimate if name == "estimate" else self.config.train
 
+    def typical_batch(self, train_set: datasets.Dataset, examiner: Examiner) -> Batch:
+        """Return a batch of the training phase, of examples of median length, on the device."""
+        train, device = self.config.train, self.keeper.accelerator.device
+        size = math.ceil(train.batch_size / train.micro_batches)
+        return send_to_device(median_batch(train_set, self._collate(examiner), size), device)
+
+    def _collate(self, examiner: Examiner) -> Collate:
+        words = padding_words(self.config.data.padding, self.config.max_length)
+        return examiner.formulation.collate(examiner.tokenizer, training=True, **words)
+
     def _loader(self, name: str, train_set: datasets.Dataset, examiner: Examiner) -> TrainLoader:
         accelerator, padding = self.keeper.accelerator, self.config.data.padding
-        words = padding_words(padding, self.config.max_length)
-        collate = examiner.formulation.collate(examiner.tokenizer, training=True, **words)
         return TrainLoader(
             train_set,
-            collate,
+            self._collate(examiner),
             batch_size=self.config.train.batch_size,
             padding=padding,
             seed=self.config.seed + (name == "estimate"),

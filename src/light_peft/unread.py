@@ -6,12 +6,14 @@ from dataclasses import fields
 from light_peft.config import Config, PeftConfig, lookup
 
 SHARES = ("prune.attn", "prune.ffn", "prune.peft_module", "prune.peft_rank")
+TARGETS = ("prune.target.speedup", "prune.target.memory", "prune.target.blocks")
 UNREAD: tuple[tuple[Callable[[Config], bool], str, tuple[str, ...]], ...] = (
     (
         lambda config: config.prune.method == "none",
         "prune=none cuts nothing",
         (
             *SHARES,
+            *TARGETS,
             "prune.module_depth",
             "prune.compensate_bias",
             "prune.refit",

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from light_peft.config import Config, TaskConfig, lookup
 from light_peft.naming import empty_names, file_names
-from light_peft.unread import SHARES, without_effect
+from light_peft.unread import SHARES, TARGETS, without_effect
 
 CHOICES = {
     "task.formulation": ("classification", "regression", "choice", "span", "generation"),
@@ -164,7 +164,7 @@ def _wrong_choices(config: Config, found: dict[str, list[str]]) -> Iterator[str]
 
 def _contradictions(config: Config) -> Iterator[str]:
     task, prune, data = config.task, config.prune, config.data
-    yield from _task_contradictions(task)
+    yield from (*_task_contradictions(task), *_target_contradictions(config))
     if task.formulation not in ("classification", "regression") and config.train.distill:
         yield f"train.distill={config.train.distill:g}: a {task.formulation} task has no outputs to follow; set it to 0"
     if task.primary_metric not in task.metrics:
@@ -196,6 +196,19 @@ def _task_contradictions(task: TaskConfig) -> Iterator[str]:
         yield f"task.text={task.text}: a {task.formulation} task has {expected}"
     if task.formulation == "choice" and not task.choice.columns:
         yield "task.choice.columns=[]: name the column of the lists of candidates, or a column for each candidate"
+
+
+def _target_contradictions(config: Config) -> Iterator[str]:
+    asked = [f"{key}={value:g}" for key in TARGETS if (value := lookup(config, key)) is not None]
+    if len(asked) > 1:
+        yield f"{' and '.join(asked)}: one target at a time chooses the shares; set the others to null"
+    target = config.prune.target
+    measured = target.speedup is not None or target.memory is not None
+    if config.prune.method != "none" and measured and config.runtime.sharding == "fsdp":
+        yield f"{asked[0]}: is measured on a whole model, not with runtime.sharding=fsdp; set prune.target.blocks"
+    if target.memory is not None and config.train.gradient_checkpointing:
+        how = "train.gradient_checkpointing=true keeps something else for the backward pass"
+        yield f"{asked[0]}: {how} than is measured; set it to false, or set prune.target.blocks"
 
 
 def _peft_contradictions(config: Config, kind: KindRules) -> Iterator[str]:

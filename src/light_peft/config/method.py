@@ -45,7 +45,11 @@ class PeftConfig:
 
 @dataclass
 class TargetConfig:
-    """What the cut shall reach; one of these, and the shares of heads and neurons follow from it."""
+    """What the cut shall reach; one of these, and the shares of heads and neurons follow from it.
+
+    What a head and a neuron cost is measured on this machine, on a batch of the training set. Widths that are no
+    multiples of what the hardware likes run slower than the price of their neurons says: see `prune.round_to`.
+    """
 
     speedup: float | None = None
     """Examples per second of a training step behind the cut, over those before it; above 1."""
@@ -69,7 +73,7 @@ class PruneConfig:
     ffn: float = 0.0
     """Share of FFN neurons to cut, in [0, 1)."""
     target: TargetConfig = field(default_factory=TargetConfig)
-    """Chooses `attn` and `ffn`, which then count for nothing; null values leave the shares as they are given."""
+    """Chooses `attn` and `ffn` after estimation; those given then count in the checks of estimation alone."""
     peft_module: float = 0.0
     """Share of PEFT modules to remove whole, in [0, 1)."""
     module_depth: float = 0.0

@@ -96,8 +96,7 @@ class TrainLoader:
 
     def _batch(self, rows: list[int], stand_in: int) -> Batch:
         """Return a batch of these features; of none of them `stand_in`, so marked."""
-        columns = self._features[rows or [stand_in]]
-        batch = self._collate([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
+        batch = _collated(self._features, rows or [stand_in], self._collate)
         return batch if rows else batch | {STAND_IN: torch.ones(())}
 
     def _order(self) -> list[int]:
@@ -150,6 +149,18 @@ def eval_loader(
         num_workers=0,
         generator=torch.Generator(),  # its own, so that it does not draw on the global random state
     )
+
+
+def median_batch(features: datasets.Dataset, collate: Collate, size: int) -> Batch:
+    """Return a batch of `size` features whose lengths are about the median; of all, if there are fewer."""
+    order = np.argsort(np.asarray(features[LENGTH][:]), kind="stable")
+    first = max(0, (len(order) - size) // 2)
+    return _collated(_without_notes(features), order[first : first + size].tolist(), collate)
+
+
+def _collated(features: datasets.Dataset, rows: list[int], collate: Collate) -> Batch:
+    columns = features[rows]
+    return collate([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
 
 
 def _without_notes(features: datasets.Dataset) -> datasets.Dataset:
