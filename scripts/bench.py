@@ -47,8 +47,8 @@ from light_peft.runtime import hardware, quiet_libraries, start_runtime, version
 from light_peft.training.optim import build_optimizer, trainable_groups
 from matrix import composed, random_scores
 
-WARM_UP = 2
-"""Rounds that are not measured."""
+WARM_UP = 1
+"""Rounds that are not measured, behind the steps whose FLOPs and bytes are counted."""
 QUERY_VALUE = "peft.targets=[query,value]"
 SHARES = {"1/3": 1 / 3, "1/2": 0.5}
 

@@ -20,8 +20,8 @@ from light_peft.model import Kind, Site
 
 PARAMETER = "group_mask"
 
-CHUNK_ENTRIES, CPU_CHUNK_ENTRIES = 2**22, 2**19
-"""Sums of products that are held at a time: 16 MiB on an accelerator; 2 MiB on a CPU, whose caches they fit."""
+CHUNK_ENTRIES, CPU_CHUNK_ENTRIES = 2**22, 2**17
+"""Products that are held at a time: 16 MiB on an accelerator; half a MiB on a CPU, whose caches they fit."""
 
 MaskUse = Literal["learned", "watched", "unused"]
 """learned: an optimizer trains the masks; watched: they stay at 1 and have gradients; unused: there are none."""
@@ -134,7 +134,7 @@ class GroupProduct(torch.autograd.Function):
         (hidden, mask), (gradient,) = ctx.saved_tensors, gradients
         of_hidden = of_mask = None
         if ctx.needs_input_grad[1]:
-            of_mask = sum_of_products_I(hidden, gradient).unflatten(0, (mask.numel(), -1)).sum(dim=1).to(mask.dtype)
+            of_mask = sum_of_products_I(hidden, gradient).reshape(mask.numel(), -1).sum(dim=1).to(mask.dtype)
         if ctx.needs_input_grad[0]:
             of_hidden = gradient if ctx.is_one else multiplied(gradient, mask)
         return of_hidden, of_mask, None
@@ -142,8 +142,8 @@ class GroupProduct(torch.autograd.Function):
 
 def multiplied(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Return `hidden` [..., count * size] times `mask` [count], computed in fp32, in its own dtype."""
-    grouped = hidden.unflatten(-1, (mask.numel(), -1)) * mask.unsqueeze(-1)
-    return grouped.flatten(-2).to(hidden.dtype)
+    grouped = hidden.reshape(*hidden.shape[:-1], mask.numel(), -1) * mask.unsqueeze(-1)
+    return grouped.reshape(hidden.shape).to(hidden.dtype)
 
 
 def sum_of_products_I(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
@@ -153,9 +153,6 @@ def sum_of_products_I(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     fresh from the system.
     """
     one_NI, other_NI = one.reshape(-1, one.shape[-1]), other.reshape(-1, other.shape[-1])
-    rows, width = one_NI.shape
-    chunk = max(1, (CPU_CHUNK_ENTRIES if one.device.type == "cpu" else CHUNK_ENTRIES) // width)
-    sums_NI = torch.zeros(min(chunk, rows), width, device=one.device)
-    for some_NI, others_NI in zip(one_NI.split(chunk), other_NI.split(chunk), strict=True):
-        sums_NI[: len(some_NI)].addcmul_(some_NI, others_NI)
-    return sums_NI.sum(dim=0)
+    chunk = max(1, (CPU_CHUNK_ENTRIES if one.device.type == "cpu" else CHUNK_ENTRIES) // one.shape[-1])
+    chunks = zip(one_NI.split(chunk), other_NI.split(chunk), strict=True)
+    return torch.stack([(some_NI.float() * others_NI.float()).sum(dim=0) for some_NI, others_NI in chunks]).sum(dim=0)
