@@ -5,7 +5,6 @@ from typing import Any
 
 import datasets
 import pytest
-import transformers
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.normalizers import Lowercase
