@@ -7,7 +7,7 @@ is one command in a process of its own, with its folder OUT/<case>/<seed>; a fin
 seed the cases take turns, and every figure is a ratio to plain PEFT of that seed.
 
 The cases of a share add one means after the other, so that each one's part shows: the cut alone, PEFT modules kept in
-the upper layers, the lower layers computed once per example, estimation in small parts. Seconds are those of the
+the upper layers, the lower layers computed once per example, and, for memory, estimation in small parts. Seconds are those of the
 record's phases, loading and evaluation included, or what begins when estimation or training does (`steps`). Memory is
 the highest resident memory of the process (allocated memory on a GPU), and that less what it held before loading.
 """
@@ -52,7 +52,7 @@ class Case:
 
 
 def cases(steps: int, estimation: int, *, ladder: bool) -> list[Case]:
-    """Return all cases of `steps` optimizer steps; without `ladder` of each share the one with all means."""
+    """Return all cases of `steps` optimizer steps; without `ladder` of each share the fastest and the smallest one."""
     plain = ("prune=none", f"train.max_steps={steps}")
     found = [Case(BASELINE, plain), Case("plain, query and value", (*plain, "peft.targets=[query,value]"))]
     for name, share in SHARES.items():
@@ -60,7 +60,7 @@ def cases(steps: int, estimation: int, *, ladder: bool) -> list[Case]:
         words += [f"prune.attn={share}", f"prune.ffn={share}"]
         for number, (means, added) in enumerate(MEANS.items()):
             words += added
-            if ladder or number == len(MEANS) - 1:
+            if ladder or number >= len(MEANS) - 2:
                 found.append(Case(f"{name}{', +' if number else ', '} {means}".replace("  ", " "), tuple(words)))
     return found
 
