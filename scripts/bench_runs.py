@@ -6,10 +6,11 @@ The words are those of `python -m run` and the same for all cases (task=sst2 dat
 is one command in a process of its own, with its folder OUT/<case>/<seed>; a finished one is not run again. For each
 seed the cases take turns, and every figure is a ratio to plain PEFT of that seed.
 
-The cases of a share add one means after the other, so that each one's part shows: the cut alone, PEFT modules kept in
-the upper layers, the lower layers computed once per example, and, for memory, estimation in small parts. Seconds are those of the
-record's phases, loading and evaluation included, or what begins when estimation or training does (`steps`). Memory is
-the highest resident memory of the process (allocated memory on a GPU), and that less what it held before loading.
+The cases of a share add one means after the other, so that each one's part shows: the cut alone, FFN widths in
+multiples, PEFT modules kept in the upper layers, the lower layers computed once per example, and, for memory,
+estimation in small parts; without --ladder just the last two. Seconds are those of the record's phases, loading and
+evaluation included (`time`), or those of estimation, surgery and training (`steps' time`). Memory is the highest
+resident memory of the process (allocated memory on a GPU), and that less what it held before loading.
 """
 
 import argparse
