@@ -43,6 +43,7 @@ LAYERS = (
     Layer(("light_peft.pruning.moments", "light_peft.pruning.recovery"), mutual=True),
     Layer(("light_peft.training.*", "light_peft.evaluation.*")),
     Layer(tuple(f"light_peft.pruning.{name}" for name in ("decision", "estimate", "probe", "settle")), mutual=True),
+    Layer(("light_peft.estimates",)),
     Layer(("light_peft.keeping",)),
     Layer(
         (

@@ -5,35 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
-from rich.console import Console
 
-from light_peft import artifacts, door, keeping
+from light_peft import artifacts, keeping
 from light_peft.artifacts import RunRecord
-from light_peft.config import config_from_dict
-from light_peft.session import run
+from run_cases import left_behind, whole_run
 
-SMOKE = ("debug=smoke", "runtime.threads=1", "runtime.device=cpu", "save.model=false", "data.max_eval_samples=16")
-SHORT = ("data.max_train_samples=48", "estimate.steps=5", "train.max_steps=6", "checkpoint.steps=2")
-"""Three steps an epoch, so that the score after an epoch falls into the training phase."""
 SETTLED = ("estimate.stop=settled", "estimate.check_every=1", "estimate.patience=2", "estimate.tolerance=0.01")
 MOMENTS = ("prune.refit=true", "prune.compensate_bias=true", "prune.merge_cut_peft=true")
 ADALORA = ("peft=adalora", "peft.r=2", "peft.init_r=4", "peft.delta_t=1", "peft.tinit=0.1", "peft.tfinal=0.2")
 CACHED = ("train.prefix_cache=eval", "prune.module_depth=1", "peft.targets=[query,value]")
-MACHINE = ("seconds", "peak_memory_bytes", "part_seconds")
 
 
 class Killed(BaseException):
     """No error that anything catches."""
-
-
-def whole_run(folder: Path, *words: str) -> None:
-    """Run in `folder`, or go on there."""
-    door.register()
-    with initialize_config_dir(str(door.conf_dir()), version_base="1.3"):
-        composed = compose("config", [*SMOKE, *SHORT, *words, f"run_dir={folder}"])
-    run(config_from_dict(OmegaConf.to_container(composed, resolve=True)), Console(quiet=True))  # type: ignore[arg-type]
 
 
 def killed_run(folder: Path, where: tuple[str, int], *words: str) -> None:
@@ -57,20 +41,6 @@ def killed_run(folder: Path, where: tuple[str, int], *words: str) -> None:
         with pytest.raises(Killed):
             whole_run(folder, *words)
     assert RunRecord.read(folder).status == "failed"
-
-
-def left_behind(folder: Path) -> dict[str, Any]:
-    """Return all that a run has found out, as plain values; what depends on the machine's mood is left out."""
-    record = artifacts.read_json(folder / artifacts.RECORD)
-    for name in ("config", "totals", "resumed", "hardware"):
-        record.pop(name)
-    for cost in (*record["phases"].values(), record["prefix_cache"]):
-        for name in MACHINE:
-            cost.pop(name, None)
-    record["data"].pop("sources")
-    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.safetensors")}
-    tensors = {name: artifacts.tensors_sha256(artifacts.read_tensors(path)) for name, path in files.items()}
-    return {"record": record, "plan": artifacts.read_json(folder / artifacts.PLAN), "tensors": tensors}
 
 
 @pytest.fixture(scope="module")

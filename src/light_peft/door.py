@@ -34,6 +34,8 @@ from light_peft.words import explain_word, hold_words, without_classes
 USER_ERRORS = (ValueError, HydraException, OmegaConfBaseException)
 FAILURES: list[int] = []
 """Exit codes of what went wrong in this process, and has been said."""
+ESTIMATES = "estimates"
+"""Folder of a sweep that holds the estimations which its runs share."""
 FAILED_JOBS = "failed"
 """Folder of a sweep that has a file for each job that failed: its message and its words."""
 
@@ -163,8 +165,10 @@ def typed(composed: DictConfig) -> Config:
     """Return the composed configuration as the package's own type; a sweep's job gets its own folder."""
     values: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)  # type: ignore[assignment]
     hydra = HydraConfig.get()
-    if hydra.mode == RunMode.MULTIRUN and values["run_dir"] is None:
-        values["run_dir"] = str(Path(hydra.sweep.dir) / str(hydra.sweep.subdir))
+    if hydra.mode == RunMode.MULTIRUN:
+        values["run_dir"] = values["run_dir"] or str(Path(hydra.sweep.dir) / str(hydra.sweep.subdir))
+        if values["estimate"]["reuse"] == "auto":
+            values["estimate"]["reuse"] = str(Path(hydra.sweep.dir) / ESTIMATES)
     return config_from_dict(values)
 
 

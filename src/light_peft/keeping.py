@@ -3,7 +3,8 @@
 import logging
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +18,7 @@ from light_peft import artifacts
 from light_peft.artifacts import RunRecord
 from light_peft.checkpoints import Checkpoint, Checkpoints, State
 from light_peft.config import CheckpointConfig
+from light_peft.estimates import Estimations
 from light_peft.interrupts import Interrupted, Interrupts
 from light_peft.meter import Meter
 from light_peft.processes import on_main
@@ -27,7 +29,7 @@ STAGES = ("estimate", "train", "evaluate")
 """Of what there are checkpoints, in their order."""
 KEPT = (
     *("data", "base", "primary_metric", "score", "best_score"),
-    *("metrics", "calibration", "parameters", "budget", "plan", "prefix_cache", "history"),
+    *("metrics", "calibration", "parameters", "estimation", "budget", "plan", "prefix_cache", "history"),
 )
 """Fields of the record that an unfinished run has found out."""
 OUTPUTS = (artifacts.PLAN, artifacts.SCORES, artifacts.RECOVERY, artifacts.TEACHER)
@@ -65,6 +67,7 @@ class RunKeeper:
         self.record, self.meter = record, meter
         self._checkpoints = Checkpoints(folder, config.keep, accelerator)
         self._digests: dict[str, str] = {}
+        self._estimations: Estimations | None = None
         self.found = self._checkpoints.latest()
         if self.found is not None:
             self._take_up(self.found)
@@ -113,7 +116,40 @@ class RunKeeper:
             "meter": self.meter.state(),
             "random": random_states(self.accelerator.device),
         }
-        self._checkpoints.write(Checkpoint(stage, step, shared, own))
+        checkpoint = Checkpoint(stage, step, shared, own)
+        self._checkpoints.write(checkpoint)
+        if self._estimations is not None and stage == STAGES[0] and phase is None:
+            self._estimations.put(checkpoint)
+
+    @contextmanager
+    def estimation_of(self, estimations: Estimations | None) -> Iterator[None]:
+        """Have the estimation that is made within the block taken from other runs, and let others have it.
+
+        Where there is one, this run goes on from its end; the record says so, and what it has cost is charged as if it
+        had been made here.
+        """
+        if estimations is None or self.found is not None:
+            yield
+            return
+        with estimations.needed() as found:
+            if found is None:
+                self._estimations = estimations
+            else:
+                self._borrow(found)
+            self.record.estimation = {"reused": found is not None, "folder": str(estimations.folder)}
+            try:
+                yield
+            finally:
+                self._estimations = None
+
+    def _borrow(self, found: Checkpoint) -> None:
+        """Go on from the end of another run's estimation."""
+        self.found = found
+        own = {"estimate": found.own["meter"]["estimate"]}
+        self.meter.restore(self.meter.state() | own)
+        losses = [entry for entry in found.shared["record"]["history"] if entry["phase"] == STAGES[0]]
+        self.record.history += losses
+        logger.info("takes over an estimation of %d steps, made by another run", found.step)
 
     def check_data(self, digests: Mapping[str, str]) -> None:
         """Hold the data against those that the run began with.

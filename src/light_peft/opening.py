@@ -26,7 +26,7 @@ from light_peft.config import Config
 from light_peft.writing import is_leftover, remove_leftovers, written
 
 OUTPUTS = Path("outputs")
-NOT_COMPARED = ("run_dir", "resume", "checkpoint")
+NOT_COMPARED = ("run_dir", "resume", "checkpoint", "estimate.reuse")
 """Settings that do not change what a run finds: two runs that differ in these alone are the same one."""
 SHOWN = 10
 """Differing keys that a message lists."""
@@ -93,7 +93,7 @@ def open_run(config: Config) -> Opened:
     if config.resume:
         return _resume(config)
     folder = new_run_dir(f"{config.task.name}-{config.model.name}-{config.peft.kind}")
-    return _begin(folder, config, _locked(folder), None)
+    return _begin(folder, config, lock_folder(folder), None)
 
 
 def new_run_dir(label: str) -> Path:
@@ -144,7 +144,7 @@ def _open(folder: Path, config: Config) -> Opened:
     if record is not None and record.status == "finished":
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # of a run that was killed just before it did so
         return Opened(folder, record, is_finished=True)
-    lock = _locked(folder)
+    lock = lock_folder(folder)
     try:
         record = _record_of_same(folder, config)  # again, for it may have ended only now
         if record is None or record.status != "finished":
@@ -181,7 +181,7 @@ def _record_of_same(folder: Path, config: Config) -> RunRecord | None:
             both = "without resume=true the same command begins a run there, or goes on with it"
             raise ValueError(f"resume=true run_dir={folder}: there is no run in this folder; {both}")
         return None
-    if differing := differences(_settings_of(folder), _settings(asdict(config))):
+    if differing := differences(_settings_of(folder), settings_of(asdict(config))):
         listed = "\n".join(f"  {line}" for line in differing[:SHOWN])
         more = f"\n  and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
         raise ValueError(f"run_dir={folder}: the run in this folder is of another configuration:\n{listed}{more}")
@@ -201,7 +201,7 @@ def _record_in(folder: Path) -> RunRecord | None:
 
 def _resume(config: Config) -> Opened:
     """Open the folder of the newest unfinished run of this configuration below outputs/, in which nobody works."""
-    ours = _settings(asdict(config))
+    ours = settings_of(asdict(config))
     seen: dict[Path, list[str]] = {}
     notes: list[str] = []
     for folder in _unfinished(notes):
@@ -232,7 +232,7 @@ def _unfinished(notes: list[str]) -> Iterator[Path]:
             yield path.parent
 
 
-def _locked(folder: Path) -> Lock:
+def lock_folder(folder: Path) -> Lock:
     """Return the lock on a folder, which the system frees when this process ends, however it ends.
 
     Raises:
@@ -272,13 +272,14 @@ def _settings_of(folder: Path) -> Settings:
         raise ValueError(f"run_dir={folder}: {error}; {unknown}") from error
     if not isinstance(values, dict):
         raise ValueError(f"run_dir={folder}: {folder / CONFIG} is not a configuration; {unknown}")
-    return _settings(values)
+    return settings_of(values)
 
 
-def _settings(config: dict[str, Any]) -> Settings:
+def settings_of(config: dict[str, Any]) -> Settings:
     """Return the values of a configuration, without those that do not matter, by dotted key."""
-    plain = json.loads(json.dumps(config))
-    return dict(_flat({key: value for key, value in plain.items() if key not in NOT_COMPARED}, ""))
+    values = dict(_flat(json.loads(json.dumps(config)), ""))
+    left_out = tuple(f"{name}." for name in NOT_COMPARED)
+    return {key: value for key, value in values.items() if not f"{key}.".startswith(left_out)}
 
 
 def _flat(values: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:

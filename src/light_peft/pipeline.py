@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from light_peft import artifacts
 from light_peft.artifacts import RunRecord
 from light_peft.config import Config
+from light_peft.estimates import shared_estimation
 from light_peft.evaluation.examiner import Examiner
 from light_peft.hub import pinned
 from light_peft.interrupts import Interrupts
@@ -134,13 +135,18 @@ class Run:
         rate = config.learning_rate or self.config.train.learning_rate
         groups = trainable_groups(self.model, rate, self.config.train.weight_decay)
         bare, criterion = self.kind.bare(self.model), criterion_of(self.config.prune.criterion)
-        with self.meter.phase("estimate"), masked(bare, self.backbone.sites, criterion.mask_use) as masks:
+        others = shared_estimation(self.config, self.record, steps, self.accelerator)
+        with (
+            self.keeper.estimation_of(others),
+            self.meter.phase("estimate"),
+            masked(bare, self.backbone.sites, criterion.mask_use) as masks,
+        ):
             phase = self.phases.make("estimate", groups + mask_groups(masks, rate, config), steps, self.examiner)
             phase.penalty = mask_penalty(masks, config)
             views, sums = self.kind.views(self.model), partial(sum_over, self.accelerator)
             subject = Subject(bare, self.backbone, views, masks, self.config.prune, self.config.seed, sums)
             recorder = ImportanceRecorder(subject, criterion(subject), config, steps, lambda: not phase.stands_in)
-            settlement = Settlement(recorder, self._plan_of, config)
+            settlement = Settlement(recorder, lambda found: plan_of(found, self.rule, self.backbone), config)
             phase.is_done = lambda: settlement.is_settled
             moments = ConsumerMoments(subject, second=self.config.prune.refit, counts=lambda: recorder.is_active)
             parts: dict[str, Stateful] = {"recorder": recorder, "settlement": settlement, "moments": moments}
@@ -148,7 +154,8 @@ class Run:
                 watching: list[Observer] = [recorder, settlement]
                 self.model = self.phases.run(phase, self.model, self.train_set, self.examiner, watching, parts)
             self.moments = moments.total()
-            self.record.history += settlement.history
+            if not self.record.estimation.get("reused"):  # its checks were of what another run would cut
+                self.record.history += settlement.history
             return recorder.scores()
 
     def decide(self, scores: Scores | None) -> PruningPlan:
@@ -282,15 +289,11 @@ class Run:
 
     def _budget(self) -> Budget | None:
         """Return what finds the shares, if a target is set."""
-        target = Target.of(self.config.prune.target)
-        if target is None or self.config.prune.method == "none":
+        if (target := Target.of(self.config.prune)) is None:
             return None
         batch = self.phases.typical_batch(self.train_set, self.examiner)
         probe = Probe(self.kind, self.backbone, self.accelerator, batch, self.examiner.formulation.loss)
         return Budget(target, probe, self.accelerator, self.record, self.meter)
-
-    def _plan_of(self, scores: Scores) -> PruningPlan:
-        return plan_of(scores, self.rule, self.backbone)
 
     def _count_parameters(self, when: str, blocks: int) -> None:
         total, trainable = count_parameters(self.model, self.backbone.head_modules)

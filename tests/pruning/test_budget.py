@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from light_peft.config import TargetConfig
+from light_peft.config import PruneConfig, TargetConfig
 from light_peft.pruning.budget import CostModel, Target, find_shares
 from light_peft.pruning.plan import PruneRule, PruningPlan, make_plan
 from light_peft.pruning.scores import Scores
@@ -163,8 +163,8 @@ def test_a_quantile_goes_as_far_as_it_leaves_something() -> None:
 
 
 def test_the_target_that_is_set_is_taken() -> None:
-    assert Target.of(TargetConfig()) is None
-    assert Target.of(TargetConfig(memory=0.6)) == Target("memory", 0.6)
+    assert Target.of(PruneConfig(method="light_peft")) is None
+    assert Target.of(PruneConfig(method="light_peft", target=TargetConfig(memory=0.6))) == Target("memory", 0.6)
     speedup = Target("speedup", 2.0)
     assert (speedup.limit(10.0), speedup.ratio(10.0, 4.0)) == (5.0, 2.5)
     memory = Target("memory", 0.6)

@@ -138,6 +138,9 @@ class EstimateConfig:
     """Share of the steps, at the end, over which importance is averaged, in (0, 1]."""
     rank_score: str = "taylor"
     """taylor (|mean w*g| per factor, as published) | taylor_abs (sum |w*g|)."""
+    reuse: str = "auto"
+    """auto | off | FOLDER: runs that differ only in what is cut share one estimation, which is kept there. auto: below
+    the folder of a sweep, and off without one."""
     micro_batches: int = 1
     """Parts that each batch is cut into, a forward and a backward pass each: gradients and importance stay those of
     the whole batch, the memory falls."""

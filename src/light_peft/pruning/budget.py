@@ -32,8 +32,11 @@ class Target:
 
     @classmethod
     def of(cls, settings: Any) -> "Target | None":
-        """Return the target that an object with attributes of these names sets, such as `config.prune.target`."""
-        asked = {"speedup": settings.speedup, "memory": settings.memory, "blocks": settings.blocks}
+        """Return the target that settings with a `method` and a `target` set, such as `config.prune`; None without."""
+        target = settings.target
+        asked = {"speedup": target.speedup, "memory": target.memory, "blocks": target.blocks}
+        if settings.method == "none":
+            return None
         found = [cls(name, value) for name, value in asked.items() if value is not None]
         assert len(found) < 2
         return found[0] if found else None
