@@ -1,6 +1,6 @@
 """What whole runs cost, estimation counted: Light-PEFT beside plain PEFT of the same number of optimizer steps.
 
-    python scripts/bench_runs.py OUT --steps 300 --estimation 30 [--seeds 1,2,3] [--json FILE] WORD ...
+    python scripts/bench_runs.py OUT --steps 300 --estimation 30 [--seeds 1,2,3] [--ladder] [--json FILE] WORD ...
 
 The words are those of `python -m run` and the same for all cases (task=sst2 data.dir=DATA model=minilm ...). Each case
 is one command in a process of its own, with its folder OUT/<case>/<seed>; a finished one is not run again. For each
