@@ -13,6 +13,7 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+import prefix_cases
 from light_peft.config import RuntimeConfig
 from light_peft.data.batches import STAND_IN, Batch
 from light_peft.meter import PhaseCost
@@ -128,5 +129,9 @@ def work(rank: int, count: int, port: int, folder: str) -> None:
     sums = sum_over(accelerator, torch.tensor([1.0, rank]), torch.tensor(10.0 * rank))
     found = parameters | {"told": torch.tensor(told), "sum.0": sums[0], "sum.1": sums[1].reshape(1)}
     save_file({name: tensor.contiguous() for name, tensor in found.items()}, Path(folder) / f"{rank}.safetensors")
+    for wanted in ("off", "exact"):  # the second one needs no states of the first
+        fed = prefix_cases.trained(accelerator, Path(folder) / "run", prefix_cache=wanted)
+        assert fed.is_read == (wanted == "exact")
+        save_file(fed.parameters, Path(folder) / f"{rank}.{wanted}")
     (Path(folder) / f"{rank}.txt").write_text("\n".join(texts(accelerator)), encoding="utf-8")
     torch.distributed.destroy_process_group()

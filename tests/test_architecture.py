@@ -30,11 +30,11 @@ class Layer(NamedTuple):
 
 # Lowest first.
 FOUNDATION = (
-    *("artifacts", "checkpoints", "config.*", "hub", "interrupts", "launchers", "meter", "naming", "opening"),
-    *("processes", "runtime", "states", "supervisor", "unread", "validation", "writing"),
+    *("artifacts", "backward_memory", "checkpoints", "config.*", "hub", "imports", "interrupts", "launchers", "meter"),
+    *("naming", "opening", "processes", "runtime", "states", "supervisor", "unread", "validation", "writing"),
 )
 LAYERS = (
-    Layer(("light_peft.pruning", "light_peft.pruning.scores", "light_peft.pruning.plan")),
+    Layer(("light_peft.pruning", *(f"light_peft.pruning.{name}" for name in ("scores", "plan", "budget")))),
     Layer(tuple(f"light_peft.{name}" for name in FOUNDATION), mutual=True),
     Layer(("light_peft.data.*", "light_peft.model.*")),
     Layer(("light_peft.tasks.*",)),
@@ -42,7 +42,7 @@ LAYERS = (
     Layer(("light_peft.pruning.averages", "light_peft.pruning.criteria.*")),
     Layer(("light_peft.pruning.moments", "light_peft.pruning.recovery"), mutual=True),
     Layer(("light_peft.training.*", "light_peft.evaluation.*")),
-    Layer(("light_peft.pruning.decision", "light_peft.pruning.estimate", "light_peft.pruning.settle"), mutual=True),
+    Layer(tuple(f"light_peft.pruning.{name}" for name in ("decision", "estimate", "probe", "settle")), mutual=True),
     Layer(("light_peft.keeping",)),
     Layer(
         (
@@ -52,6 +52,7 @@ LAYERS = (
                 "light_peft.loading",
                 "light_peft.phases",
                 "light_peft.pipeline",
+                "light_peft.prefix_cache",
             ),
             *("light_peft.report.*", "light_peft.rescoring", "light_peft.session", "light_peft.worker"),
         ),
@@ -64,7 +65,7 @@ LAYERS = (
 )
 
 # The equations and the decision: nothing of the package but each other, and of other packages these alone.
-PURE = ("light_peft.pruning", "light_peft.pruning.scores", "light_peft.pruning.plan")
+PURE = ("light_peft.pruning", "light_peft.pruning.scores", "light_peft.pruning.plan", "light_peft.pruning.budget")
 PURE_LIBRARIES = {"numpy", "torch"}
 
 # (who, what it never imports although the layers would allow it)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import bench
+import bench_rounds
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_every_case_has_its_figures(written: dict[str, Any]) -> None:
-    assert len(written["cases"]) == 13
+    assert len(written["cases"]) == 22
     assert all(case["seconds"] > 0 and case["flop_ratio"] > 0 for case in written["cases"].values())
     assert written["hardware"]["processes"] == 1
     assert written["versions"]["torch"]
@@ -39,18 +40,48 @@ def test_what_is_cut_is_not_computed_and_not_kept(written: dict[str, Any]) -> No
         values = [cases[name][kind] for name in order]
         assert values == sorted(values)
         assert values[-2] < 0.8
-    assert cases["estimate"]["flop_ratio"] == pytest.approx(1, abs=0.01)
+    assert cases["estimate"]["flop_ratio"] == pytest.approx(1, abs=0.02)
     assert cases["infer 1/2, batch 4"]["flop_ratio"] == pytest.approx(0.5, abs=0.02)
+    apart = cases["infer plain, adapter not merged, batch 4"]["flop_ratio"]
+    assert apart > 1
+    against = cases["infer 1/2, against the adapter not merged, batch 4"]["flop_ratio"]
+    assert against == pytest.approx(cases["infer 1/2, batch 4"]["flop_ratio"] / apart)
 
 
-def test_what_is_kept_for_the_backward_pass_is_counted_once() -> None:
-    layer, x = nn.Linear(8, 8, bias=False), torch.randn(4, 8, requires_grad=True) * 1
-    with bench.saved_for_backward() as saved:
-        y = (layer(x) ** 2).sum() + (x * 2).exp().sum()  # x for the matrix, the product to square, the exponential
-    assert sum(saved.values()) == (4 * 8 + 4 * 8 + 4 * 8) * 4, (
-        "x for the matrix, its product to square, the exponential"
-    )
-    y.backward()
+def test_pairs_are_held_against_each_other_alone() -> None:
+    there: list[str] = []
+
+    def case(name: str, against: str) -> bench_rounds.Case:
+        def build() -> bench_rounds.Built:
+            there.append(name)
+            layer = nn.Linear(4, 4)
+            return bench_rounds.Built(layer, lambda: layer(torch.ones(2, 4)), lambda: there.remove(name))
+
+        return bench_rounds.Case(name, against, build)
+
+    cases = [case("plain", "plain"), case("one", "plain"), case("other", "one")]
+    bench_rounds.measure(cases, 3, torch.device("cpu"), by_pairs=True)
+    assert not there
+    assert all(len(each.seconds) == len(each.beside) == 3 for each in cases)
+    assert bench_rounds.line_of(cases[0], cases[0])["ratio"] == 1
+    assert cases[1].peak_bytes >= (4 * 4 + 4) * 4
+
+
+def test_the_allocation_of_a_step_is_its_peak() -> None:
+    def step() -> None:
+        for rows in (100, 300, 200):
+            (torch.ones(rows, 10) + 1).sum()
+
+    assert 2 * 300 * 10 * 4 <= bench_rounds.allocated_by(step) < 2 * 300 * 10 * 4 + 1000
+
+
+def test_estimation_costs_what_training_costs(written: dict[str, Any]) -> None:
+    cases = written["cases"]
+    assert cases["estimate, a step that counts"]["saved_ratio"] == pytest.approx(1, abs=0.02)
+    assert cases["estimate, 4 micro-batches"]["flop_ratio"] == pytest.approx(1, abs=0.06)  # a model of a few weights
+    assert cases["estimate, 4 micro-batches"]["saved_ratio"] < 0.3
+    assert cases["estimate, checkpointing"]["flop_ratio"] > 1.2
+    assert cases["estimate, checkpointing"]["peak_ratio"] < cases["estimate, a step that counts"]["peak_ratio"]
 
 
 def test_the_files_of_measurements_are_of_this_form() -> None:

@@ -20,6 +20,7 @@ SHORT = ("data.max_train_samples=48", "estimate.steps=5", "train.max_steps=6", "
 SETTLED = ("estimate.stop=settled", "estimate.check_every=1", "estimate.patience=2", "estimate.tolerance=0.01")
 MOMENTS = ("prune.refit=true", "prune.compensate_bias=true", "prune.merge_cut_peft=true")
 ADALORA = ("peft=adalora", "peft.r=2", "peft.init_r=4", "peft.delta_t=1", "peft.tinit=0.1", "peft.tfinal=0.2")
+CACHED = ("train.prefix_cache=eval", "prune.module_depth=1", "peft.targets=[query,value]")
 MACHINE = ("seconds", "peak_memory_bytes", "part_seconds")
 
 
@@ -63,7 +64,7 @@ def left_behind(folder: Path) -> dict[str, Any]:
     record = artifacts.read_json(folder / artifacts.RECORD)
     for name in ("config", "totals", "resumed", "hardware"):
         record.pop(name)
-    for cost in record["phases"].values():
+    for cost in (*record["phases"].values(), record["prefix_cache"]):
         for name in MACHINE:
             cost.pop(name, None)
     record["data"].pop("sources")
@@ -96,6 +97,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[
         (ADALORA, ("train", 5), [{"stage": "train", "step": 4}]),
         (ADALORA, ("evaluate", 0), [{"stage": "evaluate", "step": 6}]),
         (("train.distill=0.5",), ("train", 3), [{"stage": "train", "step": 2}]),
+        (CACHED, ("train", 5), [{"stage": "train", "step": 4}]),
         (("prune=none",), ("train", 3), [{"stage": "train", "step": 2}]),
         (("save.predictions=true",), ("evaluate", 0), [{"stage": "evaluate", "step": 6}]),
     ],

@@ -8,7 +8,16 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertForSequenceClassification
 
 from light_peft import meter
-from light_peft.meter import CPU_ATTENTION, STEPS_COUNTED, Meter, PhaseCost, count_step, part, settle_flops
+from light_peft.meter import (
+    CPU_ATTENTION,
+    STEPS_COUNTED,
+    Meter,
+    PhaseCost,
+    count_step,
+    counted_apart,
+    part,
+    settle_flops,
+)
 
 SHAPES = [(8, 40), (8, 32), (8, 24), (8, 16), (8, 16), (8, 8), (3, 8)]
 WIDTH, INNER, LAYERS, CLASSES = 32, 64, 2, 2
@@ -66,7 +75,9 @@ def test_what_does_not_apply_is_left_out() -> None:
 
 
 def test_nothing_ran() -> None:
-    assert on_cpu().totals() == {"seconds": 0, "peak_memory_bytes": 0}
+    totals = on_cpu().totals()
+    assert (totals["seconds"], totals["peak_memory_bytes"]) == (0, 0)
+    assert (totals["memory_at_start_bytes"] > 0) == meter.STATUS.exists()
 
 
 @pytest.mark.skipif(not meter.STATUS.exists(), reason="the system keeps one peak per process")
@@ -186,3 +197,21 @@ def test_steps_that_differ_in_more_than_their_shapes_are_spread_over_their_token
     cost.counted = [(20, 200, flops[0]), (18, 162, flops[1])]  # one answer ended at once, the other did not
     settle_flops(cost)
     assert cost.flops == round(1100 / 38 * 48)
+
+
+def test_passes_of_another_kind_are_charged_but_do_not_change_what_a_step_costs() -> None:
+    """2 * 3 * 4 FLOPs a token of a step, 2 * 3 * 5 one of the pass before; they are no steps, and counted once."""
+    a_34, a_35 = torch.ones(3, 4), torch.ones(3, 5)
+    cost = PhaseCost()
+    with counted_apart(cost) as apart:
+        for length in (2, 9, 4):
+            with count_step(apart, [(1, length)]):
+                torch.ones(length, 3) @ a_35
+    settle_flops(cost)
+    assert (cost.flops, cost.steps) == (15 * 2 * 3 * 5, None), "left before the first step"
+    for length in (4, 6, 10):
+        with count_step(cost, [(1, length)]):
+            torch.ones(length, 3) @ a_34
+        settle_flops(cost)
+    assert (cost.flops, cost.steps) == (15 * 2 * 3 * 5 + 20 * 2 * 3 * 4, 3)
+    assert "apart_flops" not in cost.to_json()

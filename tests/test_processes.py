@@ -1,6 +1,7 @@
 """Two real processes against one: a step of both is a step of one, and what one knows the other hears."""
 
 import socket
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ import torch
 from safetensors.torch import load_file
 from torch import multiprocessing
 
+import prefix_cases
+from light_peft import artifacts
 from light_peft.config import RuntimeConfig
 from light_peft.processes import any_of, on_main, sum_over
 from light_peft.runtime import start_runtime
@@ -55,6 +58,18 @@ def test_all_hear_what_one_has_found(folder: Path) -> None:
 def test_a_phase_leaves_nothing_wrapped_behind(folder: Path) -> None:
     for rank in range(COUNT):
         assert (folder / f"{rank}.txt").read_text(encoding="utf-8").splitlines()[5] == "0 models left"
+
+
+def test_a_prefix_that_two_have_written_is_that_of_one(folder: Path) -> None:
+    """Each process reads what the other has computed, and trains as without it, and as one process does."""
+    alone = start_runtime(RuntimeConfig(device="cpu", precision="fp32"), 0)
+    expected = prefix_cases.trained(alone, folder / "alone", prefix_cache="exact")
+    assert expected.is_read
+    for rank, wanted in product(range(COUNT), ("off", "exact")):
+        found = load_file(folder / f"{rank}.{wanted}")
+        torch.testing.assert_close(found, expected.parameters, atol=2e-6, rtol=1e-5)
+    written, of_one = (list((folder / name / artifacts.CHECKPOINTS).iterdir()) for name in ("run", "alone"))
+    assert [path.stat().st_size for path in written] == [path.stat().st_size for path in of_one]
 
 
 def test_one_process_asks_nobody() -> None:

@@ -49,6 +49,35 @@ def test_choices(key: str) -> None:
         check(with_value(key, "nonsense"), KINDS, CRITERIA)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"prune__target__speedup": 2.0, "prune__target__blocks": 0.5},
+            r"^prune\.target\.speedup=2 and prune\.target\.blocks=0\.5: one target at a time",
+        ),
+        (
+            {"prune__target__speedup": 2.0, "runtime__sharding": "fsdp"},
+            r"^prune\.target\.speedup=2: is measured on a whole model, not with runtime\.sharding=fsdp; set",
+        ),
+        (
+            {"prune__target__memory": 0.5, "train__gradient_checkpointing": True},
+            r"^prune\.target\.memory=0\.5: train\.gradient_checkpointing=true keeps something else",
+        ),
+        ({"prune__target__speedup": 1.0}, r"^prune\.target\.speedup=1: must be above 1"),
+        ({"prune__target__memory": 1.0}, r"^prune\.target\.memory=1: a share must be in \(0, 1\)"),
+    ],
+)
+def test_targets_that_cannot_be(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check(changed(**changes), KINDS, CRITERIA)
+
+
+def test_a_counted_target_goes_with_everything() -> None:
+    config = changed(prune__target__blocks=0.5, runtime__sharding="fsdp", train__gradient_checkpointing=True)
+    assert check(config, KINDS, CRITERIA) == []
+
+
 @pytest.mark.parametrize("number", [1, 0, -3])
 def test_a_choice_is_trained_on_two_candidates_or_more(number: int) -> None:
     with pytest.raises(ValueError, match=rf"^task.choice.max_train={number}: must be 2 or more"):
@@ -156,6 +185,7 @@ def test_all_errors_come_at_once() -> None:
         (lambda: changed(prune__method="none", train__distill=1.0), "train.distill=1.0 has no effect: prune=none"),
         (lambda: changed(estimate__mask_lr_factor=50.0), "estimate.mask_lr_factor=50.0 has no effect: only prune.crit"),
         (lambda: changed(prune__criterion="layer", prune__ffn_scope="layer"), "prune.ffn_scope=layer has no effect"),
+        (lambda: changed(prune__method="none", prune__target__blocks=0.5), "prune.target.blocks=0.5 has no effect"),
         (lambda: changed(estimate__patience=5), "estimate.patience=5 has no effect: estimate.stop=steps"),
         (lambda: changed(train__distill_temperature=1.0), "train.distill_temperature=1.0 has no effect"),
         (lambda: changed(task__span__stride=64), "task.span.stride=64 has no effect: only a span task"),

@@ -25,6 +25,7 @@ PREDICTIONS = "predictions"
 CHECKSUMS = "checksums.json"
 CHECKPOINTS = "checkpoints"
 TEACHER = f"{CHECKPOINTS}/teacher.safetensors"
+PREFIX = f"{CHECKPOINTS}/prefix.bin"
 LOCK = "run.lock"
 LOG = "run.log"
 
@@ -51,7 +52,9 @@ class RunRecord:
     metrics: dict[str, float] = field(default_factory=dict)
     calibration: dict[str, float] = field(default_factory=dict)
     parameters: dict[str, int] = field(default_factory=dict)
+    budget: dict[str, Any] = field(default_factory=dict)
     plan: dict[str, Any] = field(default_factory=dict)
+    prefix_cache: dict[str, Any] = field(default_factory=dict)
     phases: dict[str, dict[str, Any]] = field(default_factory=dict)
     totals: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)

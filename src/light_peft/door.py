@@ -26,6 +26,7 @@ from rich.markup import escape
 
 from light_peft import launchers
 from light_peft.config import Config, config_from_dict
+from light_peft.imports import uncollected
 from light_peft.interrupts import Interrupted
 from light_peft.supervisor import WorkerDied
 from light_peft.words import explain_word, hold_words, without_classes
@@ -139,10 +140,11 @@ def _failed_job(error: Exception) -> JobFailed:
 
 
 def _run(config: Config) -> float | None:
-    from light_peft.launch import num_processes, run_in_processes
-    from light_peft.report.table import show_record
-    from light_peft.rescoring import rescore
-    from light_peft.session import run
+    with uncollected():
+        from light_peft.launch import num_processes, run_in_processes
+        from light_peft.report.table import show_record
+        from light_peft.rescoring import rescore
+        from light_peft.session import run
 
     console = Console(quiet=launchers.rank() != 0)
     if config.evaluate is not None:

@@ -27,7 +27,7 @@ STAGES = ("estimate", "train", "evaluate")
 """Of what there are checkpoints, in their order."""
 KEPT = (
     *("data", "base", "primary_metric", "score", "best_score"),
-    *("metrics", "calibration", "parameters", "plan", "history"),
+    *("metrics", "calibration", "parameters", "budget", "plan", "prefix_cache", "history"),
 )
 """Fields of the record that an unfinished run has found out."""
 OUTPUTS = (artifacts.PLAN, artifacts.SCORES, artifacts.RECOVERY, artifacts.TEACHER)

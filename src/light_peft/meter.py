@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ class PhaseCost:
             from counted steps by batch * length and batch * length^2.
         peak_memory_bytes: Allocated on the accelerator; on a CPU the resident memory of the process.
         part_seconds: Seconds of what was measured by itself within the phase, by name.
+        apart_flops: Those of `flops` that are no part of the phase's steps.
     """
 
     seconds: float = 0.0
@@ -40,13 +41,14 @@ class PhaseCost:
     flops: int | None = None
     peak_memory_bytes: int = 0
     part_seconds: dict[str, float] | None = None
+    apart_flops: int = 0
     shapes: list[tuple[int, int]] = field(default_factory=list)
     counted: list[tuple[int, int, int]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures, without those that do not apply."""
         figures = asdict(self)
-        del figures["shapes"], figures["counted"]
+        del figures["shapes"], figures["counted"], figures["apart_flops"]
         return {name: value for name, value in figures.items() if value is not None}
 
 
@@ -61,6 +63,15 @@ def part(cost: PhaseCost, name: str) -> Iterator[None]:
         cost.part_seconds[name] = cost.part_seconds.get(name, 0.0) + time.perf_counter() - began
 
 
+@contextmanager
+def counted_apart(cost: PhaseCost) -> Iterator[PhaseCost]:
+    """Give a cost for passes that are of another kind than the steps of the phase, which their FLOPs are charged to."""
+    own = PhaseCost()
+    yield own
+    settle_flops(own)
+    cost.apart_flops += own.flops or 0
+
+
 class Meter:
     """Keeps the cost of the phases; a phase entered inside another stops the outer clock."""
 
@@ -69,6 +80,7 @@ class Meter:
         self._device = device
         self._active: list[str] = []
         self._since = time.perf_counter()
+        self._memory_at_start = memory_in_use(device)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[PhaseCost]:
@@ -122,11 +134,12 @@ class Meter:
         return {name: self.phases.get(name, PhaseCost()).to_json() for name in names}
 
     def totals(self) -> dict[str, float | int]:
-        """Return the seconds of all phases together and the highest peak."""
+        """Return the seconds of all phases together, the highest peak, and the memory in use before the first phase."""
         costs = self.phases.values()
         return {
             "seconds": sum(cost.seconds for cost in costs),
             "peak_memory_bytes": max((cost.peak_memory_bytes for cost in costs), default=0),
+            "memory_at_start_bytes": self._memory_at_start,
         }
 
 
@@ -153,16 +166,20 @@ def settle_flops(cost: PhaseCost) -> None:
     decoder writes or scores more behind one prompt than behind another, that is spread too, and the error is larger.
     """
     if not cost.counted:
+        cost.flops = cost.apart_flops or cost.flops
         return
+    cost.flops = _flops_of_steps(cost) + cost.apart_flops
+
+
+def _flops_of_steps(cost: PhaseCost) -> int:
     linear = sum(rows * length for rows, length in cost.shapes)
     square = sum(rows * length * length for rows, length in cost.shapes)
     (l0, s0, f0), (l1, s1, f1) = cost.counted[0], cost.counted[-1]
     determinant = l0 * s1 - l1 * s0
     a, b = ((f0 * s1 - f1 * s0) / determinant, (l0 * f1 - l1 * f0) / determinant) if determinant else (-1.0, -1.0)
     if min(a, b) < 0:  # shapes too alike to tell, or what was written or scored differed more than what was read
-        cost.flops = round(sum(flops for *_, flops in cost.counted) * linear / sum(row[0] for row in cost.counted))
-        return
-    cost.flops = round(a * linear + b * square)
+        return round(sum(flops for *_, flops in cost.counted) * linear / sum(row[0] for row in cost.counted))
+    return round(a * linear + b * square)
 
 
 def read_and_reset_peak(device: torch.device) -> int:
@@ -172,17 +189,28 @@ def read_and_reset_peak(device: torch.device) -> int:
         torch.cuda.reset_peak_memory_stats(device)
         return peak
     if STATUS.exists():
-        line = next((line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:")), "VmHWM: 0 kB")
-        try:
+        peak = _status_bytes("VmHWM")
+        with suppress(OSError):
             CLEAR_REFS.write_text("5")
-        except OSError:
-            return int(line.split()[1]) * 1024
-        return int(line.split()[1]) * 1024
+        return peak
     import resource
     import sys
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def memory_in_use(device: torch.device) -> int:
+    """Return the memory in use now, in bytes, of the kind that the peaks are of; 0 where the system does not say."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    return _status_bytes("VmRSS") if STATUS.exists() else 0
+
+
+def _status_bytes(name: str) -> int:
+    """Return a figure of the system's own account of this process; 0 if it is not there."""
+    lines = (line for line in STATUS.read_text().splitlines() if line.startswith(f"{name}:"))
+    return int(next(lines, f"{name}: 0 kB").split()[1]) * 1024
 
 
 def _attention_flops(query: Any, key: Any, value: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:

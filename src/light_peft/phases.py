@@ -5,16 +5,18 @@ import math
 from collections.abc import Mapping, Sequence
 
 import datasets
-from accelerate.utils import set_seed
+from accelerate.utils import send_to_device, set_seed
 from rich.console import Console
 from torch import nn
 
-from light_peft.config import Config
-from light_peft.data.batches import TrainLoader, padding_words
+from light_peft.config import Config, EstimateConfig, TrainConfig
+from light_peft.data.batches import Batch, Collate, TrainLoader, median_batch, padding_words
 from light_peft.evaluation.examiner import Examiner
 from light_peft.interrupts import Interrupts
 from light_peft.keeping import PhaseKeeper, RunKeeper, Stateful
+from light_peft.model.checkpointing import recomputing
 from light_peft.model.sharding import is_sharded
+from light_peft.peft_modules import peft_kind
 from light_peft.report.progress import phase_progress
 from light_peft.training.loop import Observer, Phase, PhaseRun
 from light_peft.training.optim import ParameterGroup, build_optimizer, build_scheduler, count_steps
@@ -35,7 +37,7 @@ class Phases:
 
     def make(self, name: str, groups: list[ParameterGroup], steps: int, examiner: Examiner) -> Phase:
         """Return the phase `name` of `steps` optimizer steps over these parameters."""
-        config = self.config.estimate if name == "estimate" else self.config.train
+        config = self._settings(name)
         optimizer = build_optimizer(groups)
         schedule = build_scheduler(optimizer, kind=config.scheduler, warmup=config.warmup, steps=steps)
         train, formulation = self.config.train, examiner.formulation
@@ -44,7 +46,7 @@ class Phases:
             steps,
             optimizer,
             schedule,
-            train.gradient_accumulation,
+            train.gradient_accumulation * config.micro_batches,
             train.max_grad_norm,
             formulation.loss,
             formulation.weight,
@@ -87,11 +89,13 @@ class Phases:
                 record.history.append({"phase": phase.name, "step": step, "loss": loss})
                 logger.debug("%s: step %d of %d, loss %.4f", phase.name, step, phase.steps, loss)
 
-            with self._interrupts.deferred():
+            again = self._settings(phase.name).gradient_checkpointing
+            bare = peft_kind(self.config.peft.kind).bare(model)
+            with self._interrupts.deferred(), recomputing(bare, again):
                 run.run(observers, on_progress, keeper)
-        bare = accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
+        trained = accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
         accelerator.free_memory()
-        return bare
+        return trained
 
     def steps_per_epoch(self, examples: int) -> int:
         """Return the optimizer steps of one pass over so many training examples."""
@@ -108,15 +112,27 @@ class Phases:
         """Return the optimizer steps of the estimation phase."""
         return max(1, count_steps(self.config.estimate.steps, self.training_steps(examples)))
 
+    def _settings(self, name: str) -> EstimateConfig | TrainConfig:
+        return self.config.estimate if name == "estimate" else self.config.train
+
+    def typical_batch(self, train_set: datasets.Dataset, examiner: Examiner) -> Batch:
+        """Return a batch of the training phase, of examples of median length, on the device."""
+        train, device = self.config.train, self.keeper.accelerator.device
+        size = math.ceil(train.batch_size / train.micro_batches)
+        return send_to_device(median_batch(train_set, self._collate(examiner), size), device)
+
+    def _collate(self, examiner: Examiner) -> Collate:
+        words = padding_words(self.config.data.padding, self.config.max_length)
+        return examiner.formulation.collate(examiner.tokenizer, training=True, **words)
+
     def _loader(self, name: str, train_set: datasets.Dataset, examiner: Examiner) -> TrainLoader:
         accelerator, padding = self.keeper.accelerator, self.config.data.padding
-        words = padding_words(padding, self.config.max_length)
-        collate = examiner.formulation.collate(examiner.tokenizer, training=True, **words)
         return TrainLoader(
             train_set,
-            collate,
+            self._collate(examiner),
             batch_size=self.config.train.batch_size,
             padding=padding,
             seed=self.config.seed + (name == "estimate"),
             share=(accelerator.process_index, accelerator.num_processes),
+            parts=self._settings(name).micro_batches,
         )

@@ -26,14 +26,17 @@ from light_peft.model.sharding import is_sharded, place, unshard
 from light_peft.model.sizes import check_vocabulary
 from light_peft.peft_modules import check_model, peft_kind
 from light_peft.phases import Phases
+from light_peft.prefix_cache import PrefixCache
 from light_peft.processes import on_main, sum_over
 from light_peft.pruning import recovery
+from light_peft.pruning.budget import Target
 from light_peft.pruning.criteria import Subject, criterion_of
-from light_peft.pruning.decision import check_prunable, plan_of
+from light_peft.pruning.decision import Budget, check_prunable, plan_of
 from light_peft.pruning.estimate import ImportanceRecorder, mask_groups, mask_penalty
 from light_peft.pruning.masks import masked
 from light_peft.pruning.moments import ConsumerMoments, Moments
 from light_peft.pruning.plan import PruneRule, PruningPlan, check_feasible, keep_all
+from light_peft.pruning.probe import Probe
 from light_peft.pruning.scores import Scores
 from light_peft.pruning.settle import Settlement
 from light_peft.pruning.surgery import cut_backbone, plan_cuts
@@ -117,6 +120,7 @@ class Run:
             check_feasible(self.rule, self.everything)
             check_prunable(config.prune, self.kind.views(self.model), self.backbone)
             self._place()
+            self.budget = self._budget()
         self.record.data = splits.summary()
         self.record.base = {"source": foundation.source, "head": foundation.head}
         self._count_parameters("before", blocks)
@@ -154,7 +158,10 @@ class Run:
         """
         if self.keeper.is_behind("estimate"):
             return read_plan(self.folder)
-        own = self.everything if scores is None else self._plan_of(scores)
+        rule = self.rule
+        if scores is not None and self.budget is not None:
+            rule = self.budget.rule(scores, rule, self.model, self.kind.bare(self.model), self.backbone)
+        own = self.everything if scores is None else plan_of(scores, rule, self.backbone)
         plan = on_main(self.accelerator, lambda: write_decision(self.folder, own, scores))
         same = gather_object([plan == own])
         assert all(same), f"the processes decided differently: {same}"
@@ -191,6 +198,8 @@ class Run:
             self.model = self.kind.put_on(model, adapter)
             self._place()
         self._count_parameters("after", blocks)
+        if self.budget is not None:
+            self.budget.note_reached(self.model)
         layers = [self.backbone.layer_of(path) for path in plan.ranks]
         self.record.plan = plan.summary(self.everything) | {"lowest_trained_layer": min(layers, default=None)}
         parameters = self.record.parameters
@@ -213,8 +222,12 @@ class Run:
             phase = self.phases.make("train", groups, steps, self.examiner)
             if TEACHER in self.train_set.column_names:
                 phase.loss = DistilledLoss(config.distill, config.distill_temperature)
-            observers: list[Observer] = [*of_kind, Every(self.phases.steps_per_epoch(rows), steps, self.evaluate)]
-            self.model = self.phases.run(phase, self.model, self.train_set, self.examiner, observers, self.parts)
+            cache = PrefixCache(self.config, self.keeper, self.examiner, self.backbone)
+            epoch = self.phases.steps_per_epoch(rows)
+            train_set = cache.serve(phase, self.model, self.kind.bare(self.model), self.train_set, epoch)
+            observers: list[Observer] = [*of_kind, Every(epoch, steps, self.evaluate)]
+            self.model = self.phases.run(phase, self.model, train_set, self.examiner, observers, self.parts)
+            cache.remove()
 
     def evaluate(self, after_step: int | None = None) -> None:
         """Score the model as it stands and note it as the result so far."""
@@ -266,6 +279,15 @@ class Run:
         if replaced:
             on_main(self.accelerator, lambda: artifacts.write_tensors(path, replaced))
         return replaced
+
+    def _budget(self) -> Budget | None:
+        """Return what finds the shares, if a target is set."""
+        target = Target.of(self.config.prune.target)
+        if target is None or self.config.prune.method == "none":
+            return None
+        batch = self.phases.typical_batch(self.train_set, self.examiner)
+        probe = Probe(self.kind, self.backbone, self.accelerator, batch, self.examiner.formulation.loss)
+        return Budget(target, probe, self.accelerator, self.record, self.meter)
 
     def _plan_of(self, scores: Scores) -> PruningPlan:
         return plan_of(scores, self.rule, self.backbone)

@@ -6,12 +6,14 @@ from dataclasses import fields
 from light_peft.config import Config, PeftConfig, lookup
 
 SHARES = ("prune.attn", "prune.ffn", "prune.peft_module", "prune.peft_rank")
+TARGETS = ("prune.target.speedup", "prune.target.memory", "prune.target.blocks")
 UNREAD: tuple[tuple[Callable[[Config], bool], str, tuple[str, ...]], ...] = (
     (
         lambda config: config.prune.method == "none",
         "prune=none cuts nothing",
         (
             *SHARES,
+            *TARGETS,
             "prune.module_depth",
             "prune.compensate_bias",
             "prune.refit",
@@ -43,6 +45,7 @@ UNREAD: tuple[tuple[Callable[[Config], bool], str, tuple[str, ...]], ...] = (
         "estimate.stop=steps does not look at it",
         ("estimate.tolerance", "estimate.patience"),
     ),
+    (lambda config: config.train.prefix_cache == "off", "train.prefix_cache=off", ("train.prefix_cache_gb",)),
     (lambda config: not config.train.distill, "train.distill=0", ("train.distill_temperature",)),
     (
         lambda config: config.task.formulation != "span",

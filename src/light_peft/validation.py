@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from light_peft.config import Config, TaskConfig, lookup
 from light_peft.naming import empty_names, file_names
-from light_peft.unread import SHARES, without_effect
+from light_peft.unread import SHARES, TARGETS, without_effect
 
 CHOICES = {
     "task.formulation": ("classification", "regression", "choice", "span", "generation"),
@@ -29,6 +29,7 @@ CHOICES = {
     "estimate.scheduler": ("constant", "linear", "cosine"),
     "estimate.rank_score": ("taylor", "taylor_abs"),
     "train.scheduler": ("constant", "linear", "cosine"),
+    "train.prefix_cache": ("off", "exact", "eval"),
     "data.source": ("auto", "hub", "local"),
     "data.padding": ("dynamic", "max_length"),
     "runtime.precision": ("auto", "fp32", "bf16", "fp16"),
@@ -54,6 +55,7 @@ POSITIVE = (
     *("task.max_length", "task.span.max_answer_tokens", "task.span.n_best"),
     *("task.generation.max_new_tokens", "data.max_length", "data.max_train_samples", "data.max_eval_samples"),
     *("prune.round_to", "runtime.threads", "runtime.processes", "checkpoint.minutes", "checkpoint.steps"),
+    *("estimate.micro_batches", "train.micro_batches", "train.prefix_cache_gb"),
     *("estimate.check_every", "estimate.patience", "train.distill_temperature"),
 )
 NOT_NEGATIVE = (
@@ -65,6 +67,8 @@ RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     ((*SHARES, "peft.tinit", "peft.tfinal"), lambda value: 0 <= value < 1, "a share must be in [0, 1)"),
     (("peft.dropout",), lambda value: 0 <= value < 1, "a probability must be in [0, 1)"),
     (("prune.module_depth",), lambda value: 0 <= value <= 1, "a weight must be in [0, 1]"),
+    (("prune.target.memory", "prune.target.blocks"), lambda value: 0 < value < 1, "a share must be in (0, 1)"),
+    (("prune.target.speedup",), lambda value: 1 < value < math.inf, "must be above 1, and finite"),
     (("estimate.window", "estimate.tolerance"), lambda value: 0 < value <= 1, "must be in (0, 1]"),
     (POSITIVE, lambda value: 0 < value < math.inf, "must be above 0, and finite"),
     (("task.choice.max_train",), lambda value: value >= 2, "must be 2 or more: a right candidate and another one"),
@@ -160,7 +164,7 @@ def _wrong_choices(config: Config, found: dict[str, list[str]]) -> Iterator[str]
 
 def _contradictions(config: Config) -> Iterator[str]:
     task, prune, data = config.task, config.prune, config.data
-    yield from _task_contradictions(task)
+    yield from (*_task_contradictions(task), *_target_contradictions(config))
     if task.formulation not in ("classification", "regression") and config.train.distill:
         yield f"train.distill={config.train.distill:g}: a {task.formulation} task has no outputs to follow; set it to 0"
     if task.primary_metric not in task.metrics:
@@ -192,6 +196,19 @@ def _task_contradictions(task: TaskConfig) -> Iterator[str]:
         yield f"task.text={task.text}: a {task.formulation} task has {expected}"
     if task.formulation == "choice" and not task.choice.columns:
         yield "task.choice.columns=[]: name the column of the lists of candidates, or a column for each candidate"
+
+
+def _target_contradictions(config: Config) -> Iterator[str]:
+    asked = [f"{key}={value:g}" for key in TARGETS if (value := lookup(config, key)) is not None]
+    if len(asked) > 1:
+        yield f"{' and '.join(asked)}: one target at a time chooses the shares; set the others to null"
+    target = config.prune.target
+    measured = target.speedup is not None or target.memory is not None
+    if config.prune.method != "none" and measured and config.runtime.sharding == "fsdp":
+        yield f"{asked[0]}: is measured on a whole model, not with runtime.sharding=fsdp; set prune.target.blocks"
+    if target.memory is not None and config.train.gradient_checkpointing:
+        how = "train.gradient_checkpointing=true keeps something else for the backward pass"
+        yield f"{asked[0]}: {how} than is measured; set it to false, or set prune.target.blocks"
 
 
 def _peft_contradictions(config: Config, kind: KindRules) -> Iterator[str]:

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from light_peft import artifacts, launchers
 from light_peft.config import config_from_dict
+from light_peft.imports import uncollected
 from light_peft.interrupts import Interrupted
 from light_peft.supervisor import ERROR_FILE
 from light_peft.writing import whole_file
@@ -39,9 +40,10 @@ def end_with_parent() -> None:
 
 def work(folder: Path) -> None:
     """Do this process's part of the run that `folder` is made for."""
-    from torch import distributed
+    with uncollected():
+        from torch import distributed
 
-    from light_peft.session import run
+        from light_peft.session import run
 
     config = config_from_dict(artifacts.read_json(folder / artifacts.CONFIG))
     config.run_dir = str(folder)

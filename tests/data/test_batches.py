@@ -14,7 +14,17 @@ from torch.utils.data import DataLoader
 from transformers import DataCollatorWithPadding, PreTrainedTokenizerFast
 
 from light_peft.config import TaskConfig
-from light_peft.data.batches import EXAMPLE, LENGTH, ROW, STAND_IN, Batch, TrainLoader, eval_loader, padding_words
+from light_peft.data.batches import (
+    EXAMPLE,
+    LENGTH,
+    ROW,
+    STAND_IN,
+    Batch,
+    TrainLoader,
+    eval_loader,
+    median_batch,
+    padding_words,
+)
 from light_peft.tasks.registry import formulation_of
 
 VOCABULARY = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3} | {f"w{i}": i + 4 for i in range(300)}
@@ -189,3 +199,29 @@ def test_evaluation_sees_each_example_once_and_knows_its_number(
 def test_unknown_padding() -> None:
     with pytest.raises(ValueError, match=r"data\.padding is 'longest', must be one of: dynamic, max_length"):
         padding_words("longest", 40)
+
+
+@pytest.mark.parametrize("parts", [2, 3, 7])
+def test_the_parts_of_a_batch_are_the_batch(encoded: Dataset, tokenizer: PreTrainedTokenizerFast, parts: int) -> None:
+    """Each batch comes as so many, the last one of 5 too; what there is not comes first, as stand-ins."""
+    sizes = SIZES | {"seed": 1}
+    whole = list(TrainLoader(encoded, collate(tokenizer), **sizes))
+    parted = list(TrainLoader(encoded, collate(tokenizer), **sizes, parts=parts))
+    assert len(parted) == parts * len(whole)
+    for index, batch in enumerate(whole):
+        own = parted[index * parts : (index + 1) * parts]
+        real = [part for part in own if STAND_IN not in part]
+        assert own[len(own) - len(real) :] == real
+        assert order(real) == order([batch])
+
+
+def test_the_middle_of_the_lengths_makes_the_median_batch() -> None:
+    lengths = [9, 1, 5, 7, 3]
+    features = Dataset.from_dict({"input_ids": [[length] for length in lengths], LENGTH: lengths})
+
+    def stacked(rows: list[dict[str, Any]]) -> Batch:
+        assert list(rows[0]) == ["input_ids"], "notes are not for the model"
+        return {"input_ids": torch.tensor([row["input_ids"] for row in rows])}
+
+    assert sorted(median_batch(features, stacked, 3)["input_ids"].flatten().tolist()) == [3, 5, 7]
+    assert len(median_batch(features, stacked, 9)["input_ids"]) == 5

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from light_peft.config import ChoiceConfig, TaskConfig
+from light_peft.evaluation.evaluate_metric import EvaluateMetric
 from light_peft.evaluation.local_metric import CLASSES, FIGURES, GROUPS, REFERENCES, TEXTS
 from light_peft.evaluation.metrics import METRICS, check_metrics, compute_metrics
 from light_peft.tasks.formulation import Answers
@@ -232,7 +233,7 @@ def test_metrics_are_evaluate_metrics_that_write_nothing(tmp_path: Path, monkeyp
     monkeypatch.setattr(evaluate.config, "HF_METRICS_CACHE", tmp_path / "cache")
     monkeypatch.chdir(tmp_path)
     for name in METRICS:
-        assert isinstance(METRICS[name](), evaluate.Metric)
+        assert isinstance(EvaluateMetric(METRICS[name]()), evaluate.Metric)
         assert perfect(name) == {name: pytest.approx(1.0)}
     assert list(tmp_path.iterdir()) == []
 

@@ -11,6 +11,8 @@ CONTRADICTIONS: list[tuple[list[str], str]] = [
     (["data.source=local", "task=rte"], r"data\.dir"),
     (["prune.threshold=quantile", "prune.round_to=8"], r"prune\.round_to"),
     (["prune.criterion=layer", "prune.attn=0.5", "prune.ffn=0"], r"prune\.criterion=layer"),
+    (["prune.target.blocks=0.5", "prune.target.memory=0.5"], r"prune\.target\.memory"),
+    (["prune.target.blocks=0.001"], r"prune\.target\.blocks"),
     (["peft=bitfit", "model.dtype=bf16"], r"model\.dtype"),
     (["peft=full", "model.dtype=fp16"], r"model\.dtype"),
     (["task=squad", "train.distill=0.5"], r"train\.distill"),

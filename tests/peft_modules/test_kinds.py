@@ -106,15 +106,24 @@ def test_ia3_multiplies_the_inputs_of_the_ffns_output_projection() -> None:
     assert kind.bare(model).get_submodule(OUTPUT).is_feedforward
 
 
+class OpenSink:
+    """Keeps the norms of every forward pass."""
+
+    is_open = True
+
+    def __init__(self, seen: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        self._seen = seen
+
+    def __call__(self, increment_norm_BT: torch.Tensor, base_norm_BT: torch.Tensor) -> None:
+        self._seen.append((increment_norm_BT, base_norm_BT))
+
+
 def test_the_difference_of_a_layer_is_the_increment_of_lora() -> None:
     """What the kinds without an increment at hand are measured by agrees with what LoRA is measured by."""
     model, kind = attached("peft=lora"), peft_kind("lora")
     path, view = next(iter(kind.views(model).items()))
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
-
-    def sink(increment: torch.Tensor, norm: torch.Tensor, scaling: float) -> None:
-        seen.append((increment.detach() * scaling, norm))
-
+    sink = OpenSink(seen)
     handles = [
         *view.observe(sink, with_dropout=False),
         *observe_difference(kind.bare(model).get_submodule(path), sink, with_dropout=False),
@@ -124,9 +133,9 @@ def test_the_difference_of_a_layer_is_the_increment_of_lora() -> None:
     for handle in handles:
         handle.remove()
     assert len(seen) == 3
-    for increment, norm in seen[1:]:
-        torch.testing.assert_close(increment, seen[0][0], atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(norm, seen[0][1])
+    for increment_norm, base_norm in seen[1:]:
+        torch.testing.assert_close(increment_norm, seen[0][0], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(base_norm, seen[0][1])
 
 
 def test_an_adapter_of_our_own_is_refused_by_a_wrong_base(tmp_path: Path) -> None:

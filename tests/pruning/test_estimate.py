@@ -9,10 +9,12 @@ from torch import nn
 
 from light_peft.config import EstimateConfig, PruneConfig
 from light_peft.model import describe
+from light_peft.model.checkpointing import recomputing
 from light_peft.peft_modules import peft_kind
 from light_peft.pruning.criteria import Subject, criterion_of
 from light_peft.pruning.estimate import ImportanceRecorder
 from light_peft.pruning.masks import MaskSet, masked
+from light_peft.pruning.moments import ConsumerMoments
 from light_peft.pruning.scores import Scores
 from model_cases import tiny_batch, tiny_model, with_random_lora
 
@@ -21,7 +23,14 @@ Batch = dict[str, torch.Tensor]
 
 
 def gather(
-    steps: list[list[Batch]], config: EstimateConfig, *, dropout: float = 0.0, train: bool = False, family: str = "bert"
+    steps: list[list[Batch]],
+    config: EstimateConfig,
+    *,
+    dropout: float = 0.0,
+    train: bool = False,
+    family: str = "bert",
+    criterion: str = "mask",
+    again: bool = False,
 ) -> Scores:
     """Return the scores after these steps, each a list of micro-batches, without moving any weight."""
     torch.manual_seed(0)
@@ -30,7 +39,12 @@ def gather(
         if isinstance(module, nn.Dropout) and module.p != dropout:
             module.p = 0.0
     model.train(train)
-    with masked(LORA.bare(model), backbone.sites) as masks, recorder_of(model, masks, config, len(steps)) as recorder:
+    bare, use = LORA.bare(model), criterion_of(criterion).mask_use
+    with (
+        masked(bare, backbone.sites, use) as masks,
+        recomputing(bare, again),
+        recorder_of(model, masks, config, len(steps), criterion) as recorder,
+    ):
         for step, micro_batches in enumerate(steps):
             model.zero_grad()
             for batch in micro_batches:
@@ -60,6 +74,73 @@ def assert_same(one: Scores, other: Scores) -> None:
     assert one.modules == pytest.approx(other.modules, rel=1e-5)
     for name, ranks in one.ranks.items():
         torch.testing.assert_close(ranks, other.ranks[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("criterion", ["taylor", "fisher", "mask", "layer"])
+@pytest.mark.parametrize("family", ["bert", "deberta-v2 shared", "llama", "opt"])
+def test_recomputed_activations_give_the_same_scores(family: str, criterion: str) -> None:
+    """Dropout included: each is seen once, in the forward pass."""
+    steps = [[tiny_batch(seed=1)], [tiny_batch(seed=2)]]
+    kept, computed = (
+        gather(steps, EstimateConfig(), dropout=0.2, train=True, family=family, criterion=criterion, again=again)
+        for again in (False, True)
+    )
+    assert_same(computed, kept)
+    torch.testing.assert_close([*computed.attn, *computed.ffn], [*kept.attn, *kept.ffn], rtol=1e-4, atol=1e-7)
+
+
+def test_what_is_computed_again_is_not_seen_again() -> None:
+    model, backbone = with_random_lora(tiny_model("bert"))
+    bare, batch = LORA.bare(model.train()), tiny_batch()
+    tokens = int(batch["attention_mask"].sum())
+    with masked(bare, backbone.sites, "watched") as masks, recomputing(bare, True):
+        subject = Subject(bare, backbone, LORA.views(model), masks, PruneConfig(method="light_peft"), seed=5)
+        moments = ConsumerMoments(subject, second=False, counts=lambda: True)
+        with recorder_of(model, masks, EstimateConfig(window=1.0), 1, "taylor") as recorder, moments.watching(model):
+            model(**batch).loss.backward()
+            assert recorder._token_count.tolist() == [tokens] * 18
+    assert [int(found.count) for found in moments.moments.values()] == [tokens] * 6
+
+
+@pytest.mark.parametrize("cuts", [[2, 3], [1, 2, 2], [1, 1, 1, 1, 1]])
+@pytest.mark.parametrize("criterion", ["taylor", "fisher"])
+def test_uneven_parts_of_a_batch_give_its_scores(criterion: str, cuts: list[int]) -> None:
+    batch = tiny_batch()
+    parts = [
+        dict(zip(batch, columns, strict=True))
+        for columns in zip(*(value.split(cuts) for value in batch.values()), strict=True)
+    ]
+    whole, parted = (gather([step], EstimateConfig(), criterion=criterion) for step in ([batch], parts))
+    assert_same(parted, whole)
+    torch.testing.assert_close([*parted.attn, *parted.ffn], [*whole.attn, *whole.ffn], rtol=1e-4, atol=1e-7)
+
+
+def test_a_step_before_the_window_is_one_of_training() -> None:
+    """Nothing is hooked in but the masks, which do nothing and keep nothing."""
+    model, backbone = with_random_lora(tiny_model("bert"))
+    plain = logits_and_kept(model)
+    with masked(LORA.bare(model), backbone.sites, "watched") as masks:
+        with recorder_of(model, masks, EstimateConfig(window=0.5), 2, "taylor") as recorder:
+            assert not any(module._forward_hooks for module in model.modules())
+            assert logits_and_kept(model) == plain
+            assert all(mask.grad is None for mask in masks.masks.values())
+            recorder.after_backward(0)
+            recorder.after_step(0)
+            assert any(module._forward_hooks for module in model.modules())
+            logits_and_kept(model)
+            recorder.after_backward(1)
+            recorder.after_step(1)
+        assert not any(module._forward_hooks for module in model.modules())
+        assert len(recorder.scores().modules) == 18
+
+
+def logits_and_kept(model: nn.Module) -> tuple[float, int]:
+    """Return the loss, and how many tensors are kept for its backward pass, which is run."""
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
+        loss = model(**tiny_batch()).loss
+    loss.backward()
+    return float(loss.detach()), len(kept)
 
 
 def test_accumulated_micro_batches_give_the_scores_of_the_whole_batch() -> None:

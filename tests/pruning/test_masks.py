@@ -5,7 +5,7 @@ import torch
 from transformers.pytorch_utils import Conv1D
 
 from light_peft.model import describe
-from light_peft.pruning.masks import MaskSet, masked
+from light_peft.pruning.masks import GroupProduct, MaskSet, masked, sum_of_products_I
 from model_cases import TINY, logits, tiny_batch, tiny_model
 
 families = pytest.mark.parametrize("family", sorted(TINY))
@@ -67,3 +67,60 @@ def test_the_input_keeps_its_dtype() -> None:
     model = tiny_model("bert")
     with masked(model, describe(model).sites), torch.autocast("cpu", torch.bfloat16):
         model(**tiny_batch()).loss.backward()
+
+
+@families
+def test_a_watched_mask_has_the_gradient_of_the_product_and_the_model_its_output(family: str) -> None:
+    found: dict[str, tuple[torch.Tensor, list[torch.Tensor]]] = {}
+    for use in ("learned", "watched"):
+        model = tiny_model(family)
+        with masked(model, describe(model).sites, use) as masks:
+            output = model(**tiny_batch())
+            output.loss.backward()
+            found[use] = (output.logits.detach(), [masks.gradient(site) for site in masks.masks])
+    assert torch.equal(found["watched"][0], found["learned"][0])
+    torch.testing.assert_close(found["watched"][1], found["learned"][1], rtol=1e-4, atol=1e-6)
+
+
+def test_a_mask_that_is_not_watched_costs_nothing() -> None:
+    model = tiny_model("bert")
+    with masked(model, describe(model).sites, "watched") as masks:
+        masks.is_watching = False
+        model(**tiny_batch()).loss.backward()
+        assert all(mask.grad is None for mask in masks.masks.values())
+        masks.is_watching = True
+        model(**tiny_batch()).loss.backward()
+        assert all(mask.grad is not None for mask in masks.masks.values())
+
+
+def test_a_watched_mask_that_is_set_to_zero_multiplies() -> None:
+    model = tiny_model("bert")
+    sites = describe(model).sites
+    kept = dict.fromkeys(sites, (0,))
+    found = []
+    for use in ("learned", "watched"):
+        with masked(model, sites, use) as masks:
+            masks.zero_except(kept, keep_values=False)
+            found.append(logits(model, tiny_batch()))
+    assert torch.equal(*found)
+    assert not torch.allclose(found[0], logits(model, tiny_batch()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_product_has_the_gradients_of_a_product(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, weight = (torch.randn(2, 3, 8, generator=generator).to(dtype) for _ in range(2))
+    mask = torch.tensor([0.5, 0.0, -2.0, 1.0])
+    x, mask = x.requires_grad_(), mask.requires_grad_()
+    (GroupProduct.apply(x, mask, False) * weight).sum().backward()
+    factors = mask.detach().repeat_interleave(2)
+    torch.testing.assert_close(x.grad, (weight.float() * factors).to(dtype))
+    assert mask.grad is not None
+    by_hand = (x.detach().double() * weight.double()).sum(dim=(0, 1)).view(4, 2).sum(dim=1).float()
+    torch.testing.assert_close(mask.grad, by_hand)
+
+
+def test_a_sum_of_products_goes_by_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("light_peft.pruning.masks.CPU_CHUNK_ENTRIES", 12)
+    one, other = torch.randn(2, 5, 3), torch.randn(2, 5, 3)  # chunks of 4 rows, the last smaller
+    torch.testing.assert_close(sum_of_products_I(one, other), (one * other).sum(dim=(0, 1)))

@@ -8,6 +8,7 @@ from light_peft.pruning.scores import (
     importance_ratio_BT,
     mask_importance,
     output_norm_BT,
+    product_norm_BT,
     rank_importance_R,
 )
 
@@ -37,13 +38,31 @@ def test_what_is_not_finite_counts_as_zero(bad: float) -> None:
 def test_importance_ratio_by_hand() -> None:
     increment_BTO = torch.tensor([[[3.0, 4.0], [0.0, 0.0]]])
     base_BTO = torch.tensor([[[0.0, 10.0], [6.0, 8.0]]])
-    ratio_BT = importance_ratio_BT(increment_BTO, output_norm_BT(base_BTO), scaling=2.0)
+    ratio_BT = importance_ratio_BT(2.0 * output_norm_BT(increment_BTO), output_norm_BT(base_BTO))
     assert ratio_BT.tolist() == [[pytest.approx(1.0), 0.0]]
 
 
 def test_a_silent_base_makes_a_module_important_and_not_void() -> None:
-    ratio_BT = importance_ratio_BT(torch.ones(1, 1, 2), torch.zeros(1, 1), scaling=1.0)
+    ratio_BT = importance_ratio_BT(torch.ones(1, 1), torch.zeros(1, 1))
     assert ratio_BT.item() > 1e30
+
+
+@pytest.mark.parametrize("alike", [0.0, 1.0, 1 - 1e-3])
+def test_the_norm_of_a_product_needs_no_product(alike: float) -> None:
+    """Also where the columns of B are nearly one, and h asks for their difference."""
+    generator = torch.Generator().manual_seed(0)
+    b_OR = torch.randn(40, 4, generator=generator)
+    b_OR = alike * b_OR[:, :1] + (1 - alike) * b_OR
+    hidden_BTR = torch.randn(3, 5, 4, generator=generator) - alike * torch.tensor([0.0, 0.0, 0.0, 1.0])
+    hidden_BTR[..., 3] -= alike * hidden_BTR.sum(dim=-1)
+    direct_BT = torch.linalg.vector_norm(hidden_BTR.double() @ b_OR.double().mT, dim=-1).float()
+    norm_BT = product_norm_BT(hidden_BTR, b_OR)
+    assert norm_BT.dtype == torch.float32
+    torch.testing.assert_close(norm_BT, direct_BT, rtol=1e-5, atol=1e-6)
+
+
+def test_the_norm_of_a_product_with_nothing_is_nothing() -> None:
+    assert not product_norm_BT(torch.ones(2, 3, 4), torch.zeros(5, 4)).any()
 
 
 def test_the_two_taylor_terms_are_one_number() -> None:

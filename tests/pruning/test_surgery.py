@@ -25,6 +25,8 @@ from model_cases import SIZES, TINY, logits, tiny_batch, tiny_config, tiny_model
 LORA = peft_kind("lora")
 RULE = PruneRule(attn=0.5, ffn=0.4, peft_module=0.5, peft_rank=0.5)
 families = pytest.mark.parametrize("family", sorted(TINY))
+EAGER = ("deberta-v2", "gemma2")
+"""Families whose attention transformers never fuses: terms between positions, scores that are capped."""
 
 
 def scores_of(backbone: Backbone, model: nn.Module) -> Scores:
@@ -91,6 +93,33 @@ def test_masked_equals_cut(family: str, fold: bool) -> None:
     from_masked, from_cut, _ = masked_and_cut(model, backbone, plan, fold=fold)
     assert_equal_but_for_rounding(from_masked, from_cut)
     assert (before - from_cut).abs().max() > 1e-3, "the cut must have changed something"
+
+
+def fused_attentions(model: nn.Module, patch: pytest.MonkeyPatch) -> int:
+    """Return how often a forward pass calls the fused attention."""
+    calls, fused = [], nn.functional.scaled_dot_product_attention
+
+    def counted(*tensors: torch.Tensor, **words: Any) -> torch.Tensor:
+        calls.append(tensors)
+        return fused(*tensors, **words)
+
+    with patch.context() as inside:
+        inside.setattr(nn.functional, "scaled_dot_product_attention", counted)
+        logits(model, tiny_batch())
+    return len(calls)
+
+
+@families
+def test_the_attention_of_a_cut_model_is_fused_where_it_was_before(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_model(family)
+    backbone = describe(model)
+    before = fused_attentions(model, monkeypatch)
+    plan = half(backbone)
+    cut_backbone(model, backbone, plan, plan_cuts(backbone, plan))
+    assert fused_attentions(model, monkeypatch) == before
+    assert before == (0 if family.startswith(EAGER) else SIZES["num_hidden_layers"])
 
 
 @families

@@ -1,6 +1,7 @@
 """The comparison of a sweep: grouping, ratios paired by seed, spread."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,10 +18,11 @@ def write_run(
     score: float,
     seconds: float,
     status: str = "finished",
-    criterion: str = "mask",
+    **settings: Any,
 ) -> None:
     folder.mkdir(parents=True)
-    prune = {"method": method, "criterion": criterion, "attn": 1 / 3, "ffn": 0.4, "peft_module": 0.75, "peft_rank": 0.5}
+    shares = {"attn": 1 / 3, "ffn": 0.4, "peft_module": 0.75, "peft_rank": 0.5}
+    prune = {"method": method, "criterion": "mask", **shares, **settings}
     after = 1000 if method == "none" else 600
     RunRecord(
         status=status,
@@ -67,6 +69,17 @@ def test_a_setting_is_named_by_what_differs(sweep: Path) -> None:
     names = [setting.name for setting in settings_of(read_records([sweep]))]
     cut = "lora, cut attn 0.333, ffn 0.4, peft_module 0.75, peft_rank 0.5"
     assert names == ["plain lora", f"{cut}, prune.criterion=mask", f"{cut}, prune.criterion=random"]
+
+
+def test_a_setting_with_a_target_is_named_by_it(sweep: Path) -> None:
+    for number, asked in enumerate((0.5, 0.5, 0.6)):
+        target = {"speedup": None, "blocks": asked}
+        folder = sweep / f"target {number}"
+        write_run(folder, seed=number, method="light_peft", score=0.7, seconds=5.0, target=target)
+    settings = settings_of(read_records([sweep]))
+    found = {setting.name: len(setting.records) for setting in settings if "cut to" in setting.name}
+    ending = "peft_module 0.75, peft_rank 0.5"
+    assert found == {f"lora, cut to blocks 0.5, {ending}": 2, f"lora, cut to blocks 0.6, {ending}": 1}
 
 
 def test_one_value_has_no_spread() -> None:

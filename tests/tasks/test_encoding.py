@@ -5,7 +5,6 @@ from typing import Any
 
 import datasets
 import pytest
-import transformers
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.normalizers import Lowercase
@@ -155,7 +154,7 @@ def test_names_do_not_matter(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("keep_all")
 def test_other_libraries_are_another_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ask(formulation(), tmp_path)
-    monkeypatch.setattr(transformers, "__version__", "0.0")
+    monkeypatch.setattr(encoding.transformers, "__version__", "0.0")
     other = formulation()
     ask(other, tmp_path)
     assert other.calls == 1

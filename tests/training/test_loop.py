@@ -11,6 +11,7 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR
 
 from light_peft.config import RuntimeConfig
+from light_peft.data.batches import STAND_IN
 from light_peft.meter import PhaseCost
 from light_peft.runtime import start_runtime
 from light_peft.training.loop import Batch, Phase, PhaseRun, endless, shape_of
@@ -126,6 +127,24 @@ def test_the_penalty_enters_the_gradient_once(accelerator: Accelerator, accumula
     torch.testing.assert_close(mask.detach(), torch.tensor([0.49, -1.99]))
     plain = sum(float(Tiny()(**batch).loss.detach()) for batch in batches(4)[:accumulation]) / accumulation
     assert told == [pytest.approx(plain + 0.01 * 2.5)]
+
+
+def test_stand_ins_among_the_parts_of_a_step_are_not_computed(accelerator: Accelerator) -> None:
+    """Loss, penalty, gradient and figures are those of what there is."""
+    real, mask = batches(8)[0], nn.Parameter(torch.tensor([0.5, -2.0]))
+    stand_in = {name: values[:1] for name, values in real.items()} | {STAND_IN: torch.ones(())}
+    found = []
+    for step in ([real], [stand_in, stand_in, real]):
+        model, cost = Tiny(), PhaseCost()
+        watcher = Watcher(model)
+        phase = phase_of(model.parameters(), 1, accumulation=len(step))
+        phase.penalty = lambda: 0.01 * mask.abs().sum()
+        mask.grad = None
+        PhaseRun(phase, model, step, accelerator, cost=cost).run([watcher])
+        found.append((watcher.gradients, mask.grad, cost.examples, cost.tokens, cost.counted))
+    torch.testing.assert_close(found[1][0], found[0][0])
+    torch.testing.assert_close(found[1][1], torch.tensor([0.01, -0.01]))
+    assert found[1][2:] == found[0][2:]
 
 
 class BadAt:

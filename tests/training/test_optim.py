@@ -92,3 +92,48 @@ def test_one_step_of_adamw_by_hand() -> None:
 def test_every_scheduler_starts_from_warmup() -> None:
     for kind in SCHEDULERS:
         assert rates(kind, warmup=2, steps=4)[:3] == pytest.approx([0, 0.5, 1])
+
+
+def moved(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], steps: range) -> None:
+    """Take these steps, each with gradients of its own."""
+    for step in steps:
+        generator = torch.Generator().manual_seed(step)
+        for parameter in parameters:
+            parameter.grad = torch.randn(parameter.shape, generator=generator)
+        optimizer.step()
+
+
+def drawn() -> list[nn.Parameter]:
+    """A matrix and a vector, always the same."""
+    generator = torch.Generator().manual_seed(0)
+    return [nn.Parameter(torch.randn(shape, generator=generator)) for shape in ((8, 16), (16,))]
+
+
+def groups_of(parameters: list[nn.Parameter]) -> list[ParameterGroup]:
+    return [ParameterGroup(parameters[:1], 0.01, weight_decay=0.1), ParameterGroup(parameters[1:], 0.02)]
+
+
+def test_the_optimizer_is_adamw() -> None:
+    ours, theirs = drawn(), drawn()
+    plain = torch.optim.AdamW(
+        [
+            {"params": theirs[:1], "lr": 0.01, "weight_decay": 0.1},
+            {"params": theirs[1:], "lr": 0.02, "weight_decay": 0.0},
+        ],
+        foreach=False,
+        fused=False,
+    )
+    moved(build_optimizer(groups_of(ours)), ours, range(20))
+    moved(plain, theirs, range(20))
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_an_optimizer_goes_on_from_its_state_to_the_bit() -> None:
+    whole, halves = drawn(), drawn()
+    moved(build_optimizer(groups_of(whole)), whole, range(20))
+    first = build_optimizer(groups_of(halves))
+    moved(first, halves, range(10))
+    second = build_optimizer(groups_of(halves))
+    second.load_state_dict(first.state_dict())
+    moved(second, halves, range(10, 20))
+    assert all(torch.equal(one, other) for one, other in zip(whole, halves, strict=True))

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from omegaconf import OmegaConf
 
-from light_peft.config.method import EstimateConfig, PeftConfig, PruneConfig
+from light_peft.config.method import EstimateConfig, PeftConfig, PruneConfig, TargetConfig
 from light_peft.config.running import CheckpointConfig, DataConfig, DataFiles, RuntimeConfig, SaveConfig, TrainConfig
 from light_peft.config.task import (
     ChoiceConfig,
@@ -39,6 +39,7 @@ __all__ = [
     "SaveConfig",
     "SpanConfig",
     "SubmissionConfig",
+    "TargetConfig",
     "TaskConfig",
     "TrainConfig",
     "config_from_dict",

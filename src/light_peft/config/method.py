@@ -44,6 +44,22 @@ class PeftConfig:
 
 
 @dataclass
+class TargetConfig:
+    """What the cut shall reach; one of these, and the shares of heads and neurons follow from it.
+
+    What a head and a neuron cost is measured on this machine, on a batch of the training set. Widths that are no
+    multiples of what the hardware likes run slower than the price of their neurons says: see `prune.round_to`.
+    """
+
+    speedup: float | None = None
+    """Examples per second of a training step behind the cut, over those before it; above 1."""
+    memory: float | None = None
+    """Memory of a training step (weights and what is kept for the backward pass) over that before, in (0, 1)."""
+    blocks: float | None = None
+    """Share of the blocks' parameters that stays, in (0, 1)."""
+
+
+@dataclass
 class PruneConfig:
     """What is cut after estimation, and by which rule."""
 
@@ -56,6 +72,8 @@ class PruneConfig:
     """Share of attention heads to cut, in [0, 1)."""
     ffn: float = 0.0
     """Share of FFN neurons to cut, in [0, 1)."""
+    target: TargetConfig = field(default_factory=TargetConfig)
+    """Chooses `attn` and `ffn` after estimation; those given then count in the checks of estimation alone."""
     peft_module: float = 0.0
     """Share of PEFT modules to remove whole, in [0, 1)."""
     module_depth: float = 0.0
@@ -120,5 +138,10 @@ class EstimateConfig:
     """Share of the steps, at the end, over which importance is averaged, in (0, 1]."""
     rank_score: str = "taylor"
     """taylor (|mean w*g| per factor, as published) | taylor_abs (sum |w*g|)."""
+    micro_batches: int = 1
+    """Parts that each batch is cut into, a forward and a backward pass each: gradients and importance stay those of
+    the whole batch, the memory falls."""
+    gradient_checkpointing: bool = False
+    """Compute each block's activations again in the backward pass instead of keeping them."""
     ratio_dropout: bool = True
     """Whether the importance ratio sees the PEFT module's dropout (true costs nothing extra)."""

@@ -25,6 +25,15 @@ class TrainConfig:
     """constant | linear | cosine."""
     gradient_accumulation: int = 1
     """Forward passes per optimizer step."""
+    micro_batches: int = 1
+    """Parts that each forward pass's batch is cut into, as in `estimate.micro_batches`; gradients stay the same."""
+    gradient_checkpointing: bool = False
+    """Compute each block's activations again in the backward pass instead of keeping them."""
+    prefix_cache: str = "off"
+    """off | exact | eval: compute the layers below the lowest one that trains once per example instead of in each
+    epoch. exact: where nothing random happens there; eval: everywhere, with the dropout of those layers turned off."""
+    prefix_cache_gb: float = 8.0
+    """Disk space that the cache may take, in GB; a training set that needs more is trained without it."""
     max_grad_norm: float = 1.0
     """Gradient norm clip over all trainables; 0 turns it off."""
     distill: float = 0.0

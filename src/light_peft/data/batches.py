@@ -20,7 +20,7 @@ NOTE = "_"
 LENGTH, EXAMPLE = "_length", "_example"
 """Columns of the features: tokens of each, by which batches are made; number of the example it belongs to."""
 ROW = "row"
-"""Column of a batch that holds the number of each feature [B], for evaluation only."""
+"""Column of a batch that holds the number of each feature [B]; no model takes it."""
 STAND_IN = "stand_in"
 """Column of a batch that is there so that its process has one, and counts for nothing."""
 
@@ -45,11 +45,13 @@ class TrainLoader:
         padding: str,
         seed: int,
         share: tuple[int, int] = (0, 1),
+        parts: int = 1,
     ) -> None:
         """Cut `features` into global batches of `batch_size` examples for each process.
 
         Dynamic padding groups features of similar length, the longest batch first. The last batch may be smaller;
-        where it is too small for a share for each process, some get a stand-in that is marked by `STAND_IN`.
+        where it is too small for a share for each process or for all parts, some get a stand-in that is marked by
+        `STAND_IN`. Among the parts of a share those come first.
 
         Args:
             features: What is trained on.
@@ -58,12 +60,14 @@ class TrainLoader:
             padding: dynamic | max_length.
             seed: Of the order.
             share: Number of this process, and of all.
+            parts: Batches that come of a process's share of a global one, one behind the other.
         """
         self.epoch = self.taken = 0
         self._lengths = features[LENGTH][:] if padding == "dynamic" else None
         self._features, self._collate = _without_notes(features), collate
         self._seed, self._share = seed, share
         self._size = batch_size * share[1]
+        self._parts = parts
 
     def __len__(self) -> int:
         """Return the number of global batches in an epoch."""
@@ -75,7 +79,11 @@ class TrainLoader:
         while self.taken < len(self):
             first = self.taken * self._size
             self.taken += 1
-            yield self._batch(order[first : first + self._size])
+            index, count = self._share
+            own = order[first : first + self._size][index::count]
+            parts = np.array_split(np.array(own, dtype=int), self._parts)
+            for part in sorted(parts, key=lambda part: len(part) > 0):
+                yield self._batch(part.tolist(), order[first])
         self.epoch, self.taken = self.epoch + 1, 0
 
     def state(self) -> dict[str, int]:
@@ -86,12 +94,10 @@ class TrainLoader:
         """Go to a position."""
         self.epoch, self.taken = state["epoch"], state["taken"]
 
-    def _batch(self, rows: list[int]) -> Batch:
-        index, count = self._share
-        own = rows[index::count]
-        columns = self._features[own or rows[:1]]
-        batch = self._collate([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
-        return batch if own else batch | {STAND_IN: torch.ones(())}
+    def _batch(self, rows: list[int], stand_in: int) -> Batch:
+        """Return a batch of these features; of none of them `stand_in`, so marked."""
+        batch = _collated(self._features, rows or [stand_in], self._collate)
+        return batch if rows else batch | {STAND_IN: torch.ones(())}
 
     def _order(self) -> list[int]:
         state = np.random.SeedSequence((self._seed, self.epoch)).generate_state(1)
@@ -143,6 +149,18 @@ def eval_loader(
         num_workers=0,
         generator=torch.Generator(),  # its own, so that it does not draw on the global random state
     )
+
+
+def median_batch(features: datasets.Dataset, collate: Collate, size: int) -> Batch:
+    """Return a batch of `size` features whose lengths are about the median; of all, if there are fewer."""
+    order = np.argsort(np.asarray(features[LENGTH][:]), kind="stable")
+    first = max(0, (len(order) - size) // 2)
+    return _collated(_without_notes(features), order[first : first + size].tolist(), collate)
+
+
+def _collated(features: datasets.Dataset, rows: list[int], collate: Collate) -> Batch:
+    columns = features[rows]
+    return collate([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
 
 
 def _without_notes(features: datasets.Dataset) -> datasets.Dataset:

@@ -1,8 +1,6 @@
 """Metrics of class numbers and of figures."""
 
 import numpy as np
-import scipy.stats
-import sklearn.metrics
 
 from light_peft.evaluation.local_metric import FIGURES, GROUPS, PREDICTIONS, REFERENCES, LocalMetric
 
@@ -14,7 +12,9 @@ class Accuracy(LocalMetric):
 
     def score(self, predictions: np.ndarray, references: np.ndarray) -> float:
         """Return the share."""
-        return float(sklearn.metrics.accuracy_score(references, predictions))
+        from sklearn.metrics import accuracy_score
+
+        return float(accuracy_score(references, predictions))
 
 
 class F1(LocalMetric):
@@ -24,7 +24,9 @@ class F1(LocalMetric):
 
     def score(self, predictions: np.ndarray, references: np.ndarray) -> float:
         """Return the mean."""
-        return float(sklearn.metrics.f1_score(references == 1, predictions == 1, zero_division=0.0))
+        from sklearn.metrics import f1_score
+
+        return float(f1_score(references == 1, predictions == 1, zero_division=0.0))
 
 
 class MacroF1(LocalMetric):
@@ -86,9 +88,11 @@ class MatthewsCorrelation(LocalMetric):
 
     def score(self, predictions: np.ndarray, references: np.ndarray) -> float:
         """Return the correlation."""
+        from sklearn.metrics import matthews_corrcoef
+
         if _constant(predictions) or _constant(references):
             return 0.0
-        return float(sklearn.metrics.matthews_corrcoef(references, predictions))
+        return float(matthews_corrcoef(references, predictions))
 
 
 class Pearson(LocalMetric):
@@ -99,9 +103,11 @@ class Pearson(LocalMetric):
 
     def score(self, predictions: np.ndarray, references: np.ndarray) -> float:
         """Return the correlation."""
+        from scipy.stats import pearsonr
+
         if _constant(predictions) or _constant(references):
             return 0.0
-        return float(scipy.stats.pearsonr(predictions, references).statistic)
+        return float(pearsonr(predictions, references).statistic)
 
 
 class Spearman(LocalMetric):
@@ -112,9 +118,11 @@ class Spearman(LocalMetric):
 
     def score(self, predictions: np.ndarray, references: np.ndarray) -> float:
         """Return the correlation."""
+        from scipy.stats import spearmanr
+
         if _constant(predictions) or _constant(references):
             return 0.0
-        return float(scipy.stats.spearmanr(predictions, references).statistic)
+        return float(spearmanr(predictions, references).statistic)
 
 
 def _constant(values: np.ndarray) -> bool:

@@ -85,6 +85,8 @@ def compute_metrics(names: Sequence[str], answers: Answers) -> dict[str, float]:
         ValueError: a name is unknown, there is no answer, predictions and references differ in number or kind, a
             value is not a finite number, or a metric does not fit the answers or lacks references or groups.
     """
+    from light_peft.evaluation.evaluate_metric import EvaluateMetric  # slow to import, and not needed up to here
+
     check_names(names)
     given: dict[str, Any] = {PREDICTIONS: answers.predictions, REFERENCES: answers.references, GROUPS: answers.groups}
     given = {what: list(values) for what, values in given.items() if values is not None}
@@ -96,7 +98,7 @@ def compute_metrics(names: Sequence[str], answers: Answers) -> dict[str, float]:
     scores: dict[str, float] = {}
     for name in names:
         _check_fit(name, kinds)
-        scores |= METRICS[name]().compute(**_inputs(METRICS[name], given))
+        scores |= EvaluateMetric(METRICS[name]()).compute(**_inputs(METRICS[name], given))
     return scores
 
 

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from light_peft.config import Config
 from light_peft.model import Backbone
+from light_peft.model.checkpointing import checkpointing_refusals
 from light_peft.peft_modules.kind import Adapter, PeftKind, PeftView
 
 __all__ = ["Adapter", "PeftKind", "PeftView", "all_kinds", "check_model", "peft_kind"]
@@ -28,10 +29,11 @@ def peft_kind(name: str) -> PeftKind:
 
 
 def check_model(config: Config, model: PreTrainedModel, backbone: Backbone) -> None:
-    """Hold the configured kind against the model, before anything is attached or trained.
+    """Hold what is asked for against the model, before anything is attached or trained.
 
     Raises:
-        ValueError: If the kind cannot do what is asked for on this model; the message lists every reason.
+        ValueError: If kind or model cannot do what is asked for; the message lists every reason.
     """
-    if reasons := list(peft_kind(config.peft.kind).model_refusals(config, model, backbone)):
+    of_kind = peft_kind(config.peft.kind).model_refusals(config, model, backbone)
+    if reasons := [*of_kind, *checkpointing_refusals(config, model)]:
         raise ValueError("\n".join(reasons))

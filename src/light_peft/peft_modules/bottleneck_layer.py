@@ -113,19 +113,22 @@ class BottleneckView:
         return adapter.down.get_parameter("weight"), adapter.up.get_parameter("weight")
 
     def observe(self, sink: RatioSink, *, with_dropout: bool) -> Iterable[RemovableHandle]:
-        """Give `sink` the increment beside the norm of what it is added to, which in series is its input h."""
+        """Give `sink` the norms of the increment and of what it is added to, which in series is its input h."""
         adapter, base_norm_BT = self._layer.adapter, torch.empty(0)
 
         def after_base(_: nn.Module, __: Any, output_BTD: torch.Tensor) -> None:
             nonlocal base_norm_BT
-            base_norm_BT = output_norm_BT(output_BTD)
+            if sink.is_open:
+                base_norm_BT = output_norm_BT(output_BTD)
 
         def after_adapter(_: nn.Module, inputs: tuple[torch.Tensor, ...], increment_BTD: torch.Tensor) -> None:
+            if not sink.is_open:
+                return
             if not with_dropout:
                 with torch.no_grad():
                     hidden = adapter.down(inputs[0].to(adapter.down.weight.dtype))
                     increment_BTD = adapter.up(adapter.activation(hidden))
-            sink(increment_BTD, base_norm_BT, 1.0)
+            sink(output_norm_BT(increment_BTD), base_norm_BT)
 
         return self._layer.base_layer.register_forward_hook(after_base), adapter.register_forward_hook(after_adapter)
 

@@ -1,6 +1,6 @@
 """What the package must know of a PEFT kind: how it is attached, seen, cut, saved, and what it cannot do."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,9 +14,16 @@ from light_peft.config import Config, PeftConfig
 from light_peft.model import Backbone
 from light_peft.model.cut import MatrixCut
 
-RatioSink = Callable[[torch.Tensor, torch.Tensor, float], None]
-"""Receives the increment before scaling [B, T, O], the norm of the base output [B, T] and the scaling of one
-forward pass of one module."""
+
+class RatioSink(Protocol):
+    """Receives what one module's importance ratio is made of, in each forward pass that counts."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the forward pass of the moment counts; nothing need be computed for one that does not."""
+
+    def __call__(self, increment_norm_BT: torch.Tensor, base_norm_BT: torch.Tensor) -> None:
+        """Take the norms of the increment, scaled, and of the base layer's output."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,7 @@ class PeftView(Protocol):
         """
 
     def observe(self, sink: RatioSink, *, with_dropout: bool) -> Iterable[RemovableHandle]:
-        """Call `sink` in each forward pass until the handles are removed."""
+        """Call `sink` in each forward pass for which it is open, until the handles are removed."""
 
 
 class StepObserver(Protocol):

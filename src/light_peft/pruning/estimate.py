@@ -1,6 +1,6 @@
 """The estimation phase's eyes: gather importance in the same steps that train PEFT and masks.
 
-Shape suffixes: B batch, T tokens, O output width, R rank.
+Shape suffixes: B batch, T tokens, N tokens of a batch in a row, M modules, R rank.
 """
 
 import math
@@ -18,13 +18,17 @@ from light_peft.pruning.masks import MaskSet
 from light_peft.pruning.scores import Scores, importance_ratio_BT, rank_importance_R
 from light_peft.training.optim import ParameterGroup
 
+Norms = tuple[torch.Tensor, torch.Tensor]
+"""Of the increment and of the base layer's output, for each token [N]."""
+
 
 class ImportanceRecorder:
     """Watches a phase and averages the importance of groups, PEFT modules and ranks over its last steps.
 
     A step's importance ratio is the mean over the tokens (padding left out) of all its forward passes on all
     processes, so gradient accumulation and recomputed activations change nothing; the score is the mean
-    over the steps of the window (`reference`: the second half).
+    over the steps of the window (`reference`: the second half). Steps before it are not watched, and cost what a
+    step of training costs.
     """
 
     def __init__(
@@ -45,6 +49,10 @@ class ImportanceRecorder:
         modules, device = len(subject.views), next(subject.model.parameters()).device
         self._ratio_sum = torch.zeros(modules, device=device)
         self._token_count = torch.zeros(modules, device=device)
+        self._norms: dict[int, Norms] = {}
+        self._model: nn.Module | None = None
+        self._handles: list[Any] = []
+        self._look()
 
     @property
     def is_active(self) -> bool:
@@ -53,17 +61,15 @@ class ImportanceRecorder:
 
     @contextmanager
     def watching(self, model: nn.Module) -> Iterator["ImportanceRecorder"]:
-        """Hook into the forward passes of `model` inside the block."""
-        handles: list[Any] = [model.register_forward_pre_hook(self._see_batch, with_kwargs=True)]
-        handles += self._criterion.hooks()
-        handles.append(model.register_forward_hook(self._after_forward))
-        for index, view in enumerate(self._subject.views.values()):
-            handles += view.observe(self._sink(index), with_dropout=self._config.ratio_dropout)
+        """Hook into the forward passes of `model` inside the block, from the first step that counts on."""
+        self._model = model
+        self._look()
         try:
             yield self
         finally:
-            for handle in handles:
+            for handle in self._handles:
                 handle.remove()
+            self._model, self._handles = None, []
 
     def after_backward(self, step: int) -> None:
         """Add this step's importance: of ranks by first-order Taylor, of groups by the criterion."""
@@ -80,6 +86,7 @@ class ImportanceRecorder:
     def after_step(self, step: int) -> None:
         """Begin the next step."""
         self._step = step + 1
+        self._look()
 
     def scores(self) -> Scores:
         """Return all scores as they stand, after one step that counts or more."""
@@ -104,6 +111,19 @@ class ImportanceRecorder:
         """Have measured what `state` says."""
         self._step = state["step"]
         self.means.restore(state["means"])
+        self._look()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a forward pass is under way that counts."""
+        return self._tokens_BT is not None
+
+    def take(self, index: int, increment_norm_BT: torch.Tensor, base_norm_BT: torch.Tensor) -> None:
+        """Keep the norms of a module's tokens to the end of the forward pass."""
+        assert self._tokens_BT is not None
+        # DeBERTa sends its relative positions through query and key as well, behind the tokens.
+        if base_norm_BT.numel() == self._tokens_BT.numel() and index not in self._norms:
+            self._norms[index] = (increment_norm_BT.flatten(), base_norm_BT.flatten())  # OPT has flattened some already
 
     def _rank_importance(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the importance of each module's ranks; a module without ranks counts as one rank of importance 0."""
@@ -116,28 +136,56 @@ class ImportanceRecorder:
             assert b_OR.grad is not None
             yield name, rank_importance_R(a_RI, a_RI.grad, b_OR, b_OR.grad, self._config.rank_score)
 
+    def _look(self) -> None:
+        """Watch masks and model if the current step counts, as all behind it then do."""
+        counts = self.means.counts(self._step)
+        self._subject.masks.is_watching = counts
+        if self._model is None or not counts or self._handles:
+            return
+        self._handles = [self._model.register_forward_pre_hook(self._see_batch, with_kwargs=True)]
+        self._handles += self._criterion.hooks()
+        self._handles.append(self._model.register_forward_hook(self._after_forward))
+        for index, view in enumerate(self._subject.views.values()):
+            self._handles += view.observe(ModuleSink(self, index), with_dropout=self._config.ratio_dropout)
+
     def _see_batch(self, _: nn.Module, __: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._tokens_BT = kwargs["attention_mask"]
+        self._norms, self._tokens_BT = {}, None
+        if self.is_active and torch.is_grad_enabled():
+            self._tokens_BT = kwargs["attention_mask"]
 
     def _after_forward(self, *_: object) -> None:
-        if self.is_active and torch.is_grad_enabled():
-            assert self._tokens_BT is not None
+        if self._tokens_BT is not None:
             self._criterion.after_forward(self._tokens_BT)
+            self._add_ratios(self._tokens_BT.flatten())
+        # What the backward pass computes again has been counted by now.
+        self._norms, self._tokens_BT = {}, None
 
-    def _sink(self, index: int) -> Any:
-        def add(increment_BTO: torch.Tensor, base_norm_BT: torch.Tensor, scaling: float) -> None:
-            if not self.is_active or not torch.is_grad_enabled():
-                return
-            assert self._tokens_BT is not None
-            weights_BT = self._tokens_BT.to(base_norm_BT.dtype)
-            ratio_BT = importance_ratio_BT(increment_BTO, base_norm_BT, scaling)
-            if ratio_BT.numel() != weights_BT.numel():
-                return  # not the tokens: DeBERTa sends its relative positions through query and key as well
-            # OPT flattens the tokens of a batch before its FFN.
-            self._ratio_sum[index] += (ratio_BT.view_as(weights_BT) * weights_BT).sum()
-            self._token_count[index] += weights_BT.sum()
+    def _add_ratios(self, tokens_N: torch.Tensor) -> None:
+        """Add the ratios of a forward pass, all modules at a time."""
+        if not self._norms:
+            return
+        seen = list(self._norms)
+        which = slice(None) if seen == list(range(len(self._ratio_sum))) else seen  # a list would go by way of the host
+        increments_MN, bases_MN = (torch.stack(norms) for norms in zip(*self._norms.values(), strict=True))
+        weights_N = tokens_N.to(bases_MN.dtype)
+        self._ratio_sum[which] += (importance_ratio_BT(increments_MN, bases_MN) * weights_N).sum(dim=1)
+        self._token_count[which] += weights_N.sum()
 
-        return add
+
+class ModuleSink:
+    """Where one module's norms go."""
+
+    def __init__(self, recorder: ImportanceRecorder, index: int) -> None:
+        self._recorder, self._index = recorder, index
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the forward pass of the moment counts."""
+        return self._recorder.is_open
+
+    def __call__(self, increment_norm_BT: torch.Tensor, base_norm_BT: torch.Tensor) -> None:
+        """Keep the norms of the batch's tokens to the end of the forward pass."""
+        self._recorder.take(self._index, increment_norm_BT, base_norm_BT)
 
 
 def mask_groups(masks: MaskSet, learning_rate: float, config: EstimateConfig) -> list[ParameterGroup]:

@@ -61,6 +61,7 @@ class ConsumerMoments:
     def watching(self, model: nn.Module, wanted: bool = True) -> Iterator["ConsumerMoments"]:
         """Hook into the forward passes of `model` inside the block, in front of the masks, if it is wanted."""
         handles: list[Any] = [model.register_forward_pre_hook(self._see_batch, with_kwargs=True)]
+        handles.append(model.register_forward_hook(self._forget_batch))
         for site in self._subject.sites if wanted else ():
             consumer = self._subject.model.get_submodule(site.consumer.path)
             handles.append(consumer.register_forward_pre_hook(self._sink(site.consumer.path), prepend=True))
@@ -90,11 +91,15 @@ class ConsumerMoments:
     def _see_batch(self, _: nn.Module, __: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._tokens_BT = kwargs["attention_mask"]
 
+    def _forget_batch(self, *_: object) -> None:
+        self._tokens_BT = None
+
     def _sink(self, path: str) -> Any:
         @torch.no_grad()
         def add(_: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
-            if self._counts() and self._is_training:
-                self._add(path, args[0])
+            # The backward pass may compute activations again, which have been counted by then.
+            if self._tokens_BT is not None and self._counts() and self._is_training:
+                self._add(path, args[0], self._tokens_BT)
 
         return add
 
@@ -102,11 +107,10 @@ class ConsumerMoments:
     def _is_training(self) -> bool:
         return self._subject.model.training
 
-    def _add(self, path: str, hidden_BTI: torch.Tensor) -> None:
-        assert self._tokens_BT is not None
+    def _add(self, path: str, hidden_BTI: torch.Tensor, tokens_BT: torch.Tensor) -> None:
         width, device = hidden_BTI.shape[-1], hidden_BTI.device
         x_NI = hidden_BTI.reshape(-1, width)  # OPT has flattened it already
-        x_NI = x_NI[with_virtual_tokens(self._tokens_BT, len(x_NI)).flatten().bool()].float()
+        x_NI = x_NI[with_virtual_tokens(tokens_BT, len(x_NI)).flatten().bool()].float()
         if path not in self.moments:
             squares_II = torch.zeros(width, width, device=device) if self._second else None
             self.moments[path] = Moments(torch.zeros((), device=device), torch.zeros(width, device=device), squares_II)

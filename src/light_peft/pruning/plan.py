@@ -157,19 +157,27 @@ def make_plan(scores: Scores, rule: PruneRule) -> PruningPlan:
         ValueError: If a layer would lose all its heads or neurons and `allow_empty` is false, or if
             no PEFT module would stay.
     """
-    attn, ffn = [_float64(s) for s in scores.attn], [_float64(s) for s in scores.ffn]
-    if rule.criterion == "layer":
-        heads, neurons = _keep_layers(attn, rule.attn, "prune.attn"), _keep_layers(ffn, rule.ffn, "prune.ffn")
-    else:
-        heads = _keep_groups(attn, rule.attn, rule.attn_scope, rule, key="prune.attn")
-        neurons = _keep_groups(ffn, rule.ffn, rule.ffn_scope, rule, key="prune.ffn", block=rule.round_to)
     return PruningPlan(
-        heads=heads,
-        neurons=neurons,
+        heads=kept_groups(scores, rule, "attn"),
+        neurons=kept_groups(scores, rule, "ffn"),
         ranks=_keep_ranks(scores, _keep_modules(scores, rule), rule),
-        num_heads=tuple(len(values) for values in attn),
-        num_neurons=tuple(len(values) for values in ffn),
+        num_heads=tuple(map(len, scores.attn)),
+        num_neurons=tuple(map(len, scores.ffn)),
     )
+
+
+def kept_groups(scores: Scores, rule: PruneRule, kind: str) -> tuple[Kept, ...]:
+    """Decide what stays of the heads ("attn") or of the neurons ("ffn"), layer by layer.
+
+    Raises:
+        ValueError: If a layer would lose everything and `allow_empty` is false.
+    """
+    layers, share, key = [_float64(values) for values in getattr(scores, kind)], getattr(rule, kind), f"prune.{kind}"
+    if rule.criterion == "layer":
+        return _keep_layers(layers, share, key)
+    if kind == "attn":
+        return _keep_groups(layers, share, rule.attn_scope, rule, key=key)
+    return _keep_groups(layers, share, rule.ffn_scope, rule, key=key, block=rule.round_to)
 
 
 def _float64(values: torch.Tensor) -> np.ndarray:
@@ -221,12 +229,7 @@ def _best_blocks(vectors: list[np.ndarray], share: float, block: int, *, at_leas
     blocks keeps the best groups of each vector; block = 1 is the plain ranking.
     """
     orders = [np.argsort(-vector, kind="stable") for vector in vectors]
-    blocks = []
-    for index, (vector, order) in enumerate(zip(vectors, orders, strict=True)):
-        for start in range(0, len(order), block):
-            members = order[start : start + block]
-            forced = at_least_one and start == 0
-            blocks.append((not forced, -vector[members].mean(), index, start, len(members)))
+    starts = [np.arange(0, len(order), block) for order in orders]
     total = sum(len(vector) for vector in vectors)
     target = total - math.floor(share * total + 0.5)
     if at_least_one and target < len(vectors):
@@ -234,13 +237,23 @@ def _best_blocks(vectors: list[np.ndarray], share: float, block: int, *, at_leas
             f"{key}={share:g} leaves {target} of {total} groups for {len(vectors)} layer(s), so a layer would be "
             f"empty; at most {1 - len(vectors) / total:.4g} is possible here, or set prune.allow_empty=true"
         )
-    widths, count = [0] * len(vectors), 0
-    for forced_last, _, index, _, size in sorted(blocks):
-        if forced_last and count + size - target > target - count:
-            break
-        widths[index] += size
-        count += size
-    return [tuple(sorted(order[:width].tolist())) for order, width in zip(orders, widths, strict=True)]
+    means = [_block_means(vector[order], block) for vector, order in zip(vectors, orders, strict=True)]
+    index, start = np.repeat(np.arange(len(vectors)), [len(each) for each in starts]), np.concatenate(starts)
+    size = np.minimum(block, np.array([len(vector) for vector in vectors])[index] - start)
+    free = (start > 0) if at_least_one else np.full(len(start), True)
+    best = np.lexsort((start, index, -np.concatenate(means), free))
+    after = np.cumsum(size[best])
+    beyond = free[best] & (2 * after - size[best] > 2 * target)  # nearer to the target without this block
+    taken = best[: int(beyond.argmax()) if beyond.any() else len(best)]
+    widths = np.bincount(index[taken], weights=size[taken], minlength=len(vectors)).astype(int).tolist()
+    return [tuple(np.sort(order[:width]).tolist()) for order, width in zip(orders, widths, strict=True)]
+
+
+def _block_means(falling: np.ndarray, block: int) -> np.ndarray:
+    """Return the mean of each block of a ranked vector; the last one may be smaller."""
+    if block == 1:
+        return falling
+    return np.array([falling[start : start + block].mean() for start in range(0, len(falling), block)])
 
 
 def _keep_modules(scores: Scores, rule: PruneRule) -> list[str]:

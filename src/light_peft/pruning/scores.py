@@ -94,21 +94,27 @@ def mask_importance(mask: torch.Tensor, compare: str) -> torch.Tensor:
     return values.abs() if compare == "magnitude" else values
 
 
-def importance_ratio_BT(increment_BTO: torch.Tensor, base_norm_BT: torch.Tensor, scaling: float) -> torch.Tensor:
-    """Return ||dW x||_2 / ||W0 x + b||_2 of each token, in fp32, without a gradient.
-
-    Args:
-        increment_BTO: B A x before scaling.
-        base_norm_BT: ||W0 x + b||_2, from `output_norm_BT`.
-        scaling: alpha / r of the module.
-    """
-    increment_norm_BT = output_norm_BT(increment_BTO) * scaling
+def importance_ratio_BT(increment_norm_BT: torch.Tensor, base_norm_BT: torch.Tensor) -> torch.Tensor:
+    """Return ||dW x||_2 / ||W0 x + b||_2 of each token, in fp32; a silent base counts as the smallest number."""
     return increment_norm_BT / base_norm_BT.clamp_min(torch.finfo(torch.float32).tiny)
 
 
 def output_norm_BT(output_BTO: torch.Tensor) -> torch.Tensor:
     """Return the 2-norm over the last axis in fp32, without a gradient."""
     return torch.linalg.vector_norm(output_BTO.detach(), dim=-1, dtype=torch.float32)
+
+
+@torch.no_grad()
+def product_norm_BT(hidden_BTR: torch.Tensor, b_OR: torch.Tensor) -> torch.Tensor:
+    """Return ||B h||_2 of each token in fp32, without B h: the square is h^T (B^T B) h, which is R wide.
+
+    The squares are computed in fp64 where the device has it: where the ranks cancel each other, half of the digits
+    are lost.
+    """
+    exact = torch.float32 if b_OR.device.type == "mps" else torch.float64
+    wide_b_OR, wide_hidden_BTR = b_OR.to(exact), hidden_BTR.to(exact)
+    squares_BT = ((wide_hidden_BTR @ (wide_b_OR.mT @ wide_b_OR)) * wide_hidden_BTR).sum(dim=-1)
+    return squares_BT.clamp_min(0).sqrt().float()
 
 
 def rank_importance_R(

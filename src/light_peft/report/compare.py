@@ -67,7 +67,11 @@ def setting_name(record: RunRecord) -> str:
     prune = record.config["prune"]
     if prune["method"] == "none":
         return f"plain {record.peft}"
-    shares = (f"{name} {prune[name]:.3g}" for name in ("attn", "ffn", "peft_module", "peft_rank"))
+    # Records of before there were targets have none.
+    asked = [f"{name} {value:g}" for name, value in prune.get("target", {}).items() if value is not None]
+    shares = [f"{name} {prune[name]:.3g}" for name in ("attn", "ffn", "peft_module", "peft_rank")]
+    if asked:
+        return f"{record.peft}, cut to {asked[0]}, {', '.join(shares[2:])}"
     return f"{record.peft}, cut {', '.join(shares)}"
 
 

@@ -33,6 +33,7 @@ class ChoiceByHead(Choice):
     """
 
     heads = (CLASSIFICATION,)
+    bound_to_batch = "an example of a choice by a head is several rows of a batch"
 
     def features(
         self, examples: datasets.Dataset, tokenizer: PreTrainedTokenizerBase, *, max_length: int, training: bool

@@ -80,6 +80,9 @@ class Formulation(ABC):
     """Heads of a model that it can use, see `light_peft.model.head`."""
     fill: ClassVar[float] = 0.0
     """Padding of outputs that are of unequal length, a finite number."""
+    bound_to_batch: ClassVar[str] = ""
+    """Why the loss of a training batch does not follow from what a model has at the tokens of each of its features;
+    empty where it does."""
 
     def __init__(self, task: TaskConfig) -> None:
         self.task = task

@@ -36,6 +36,7 @@ class Span(Formulation):
 
     heads = (SPAN,)
     fill = -1e30
+    bound_to_batch = "the probabilities of a span task go over the padding, too"
 
     def __init__(self, task: TaskConfig) -> None:
         """Hold the task against what a span needs.

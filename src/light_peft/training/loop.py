@@ -72,6 +72,7 @@ class Phase:
         penalty: Added to the loss, as a function of the current parameters.
         is_done: Asked after every step; the phase ends early where it says so.
         stands_in: Whether the batch of the moment is there only so that its process has one, and counts for nothing.
+        complete: Adds to a batch, still on the host, what its columns alone do not say.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Phase:
     penalty: Callable[[], torch.Tensor] | None = None
     is_done: Callable[[], bool] = lambda: False
     stands_in: bool = False
+    complete: Callable[[Batch], Batch] = lambda batch: batch
 
 
 class PhaseRun:
@@ -155,13 +157,14 @@ class PhaseRun:
     def _gradient(self, micro_batches: Sequence[Batch], observers: Sequence[Observer]) -> None:
         """Compute the gradient of a step, show it to the observers, and clip it."""
         phase, accelerator = self._phase, self._accelerator
-        micro_batches = [send_to_device(batch, accelerator.device) for batch in micro_batches]
+        needed = [phase.complete(batch) for batch in self._needed(micro_batches)]
+        micro_batches = [send_to_device(batch, accelerator.device) for batch in needed]
         with count_step(self._cost, [shape_of(batch) for batch in micro_batches]):
             shares = self._shares(micro_batches)
             for index, batch in enumerate(micro_batches):
                 last = index == len(micro_batches) - 1
                 with nullcontext() if last else accelerator.no_sync(self._model):
-                    self._backward(batch, shares[index])
+                    self._backward(batch, shares[index], 1 / len(micro_batches))
             if is_sharded(self._model):
                 average_gradients(self._model.parameters())
         if phase.max_grad_norm or observers:
@@ -171,6 +174,15 @@ class PhaseRun:
         if phase.max_grad_norm:
             parameters = [p for group in phase.optimizer.param_groups for p in group["params"]]
             nn.utils.clip_grad_norm_(parameters, phase.max_grad_norm)
+
+    def _needed(self, micro_batches: Sequence[Batch]) -> Sequence[Batch]:
+        """Return the batches without those that count for nothing; the last must stay, all processes meet in it.
+
+        With a sharded model they meet in each.
+        """
+        if is_sharded(self._model):
+            return micro_batches
+        return [*(batch for batch in micro_batches[:-1] if STAND_IN not in batch), micro_batches[-1]]
 
     def _shares(self, micro_batches: Sequence[Batch]) -> torch.Tensor:
         """Return what the mean loss of each batch counts for in that of the whole step; over all they sum to 1."""
@@ -186,14 +198,17 @@ class PhaseRun:
         (total,) = sum_over(self._accelerator, weights.sum())
         return weights / total
 
-    def _backward(self, batch: Batch, share: torch.Tensor) -> None:
-        """Add this batch's share of the gradient; the mean over the processes is that of the step."""
+    def _backward(self, batch: Batch, share: torch.Tensor, part: float) -> None:
+        """Add this batch's share of the gradient, and `part` of the penalty's.
+
+        The mean over the processes is the gradient of the step.
+        """
         phase, processes = self._phase, self._accelerator.num_processes
         inputs = {name: value for name, value in batch.items() if name != STAND_IN}
         phase.stands_in = STAND_IN in batch
         loss = phase.loss(self._model, inputs) * share
         if phase.penalty is not None:
-            loss = loss + phase.penalty() / (phase.accumulation * processes)
+            loss = loss + phase.penalty() * part / processes
         self._accelerator.backward(loss * processes)
         self._watch.add(loss.detach(), self.step)
         self._tokens += batch["attention_mask"].sum()

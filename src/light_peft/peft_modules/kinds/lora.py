@@ -21,7 +21,7 @@ from light_peft.model.cut import MatrixCut, weight_OI
 from light_peft.peft_modules.difference import observe_difference
 from light_peft.peft_modules.hf import NAME, PREFIX, HfKind, Lay
 from light_peft.peft_modules.kind import Adapter, PeftView, RatioSink
-from light_peft.pruning.scores import output_norm_BT
+from light_peft.pruning.scores import output_norm_BT, product_norm_BT
 
 A, B, MAGNITUDE = "lora_A.weight", "lora_B.weight", "lora_magnitude_vector"
 
@@ -49,25 +49,26 @@ class LoraView:
         return self._layer.scaling[NAME] * (b_OR[:, index] @ a_RI[index])
 
     def observe(self, sink: RatioSink, *, with_dropout: bool) -> tuple[RemovableHandle, ...]:
-        """Give `sink` the increment that the forward pass computes anyway (or one without dropout)."""
+        """Give `sink` the norm of s B h; h is the A x that the forward pass computes anyway, or one without dropout."""
         layer, base_norm_BT = self._layer, torch.empty(0)
 
         def after_base(_: nn.Module, __: Any, output_BTO: torch.Tensor) -> None:
             nonlocal base_norm_BT
-            base_norm_BT = output_norm_BT(output_BTO)
+            if sink.is_open:
+                base_norm_BT = output_norm_BT(output_BTO)
 
-        def after_b(_: nn.Module, __: Any, increment_BTO: torch.Tensor) -> None:
-            sink(increment_BTO, base_norm_BT, layer.scaling[NAME])
+        def after_a(_: nn.Module, __: Any, hidden_BTR: torch.Tensor) -> None:
+            if sink.is_open:
+                sink(product_norm_BT(hidden_BTR, self.factors()[1]) * layer.scaling[NAME], base_norm_BT)
 
         def after_layer(_: nn.Module, inputs: tuple[torch.Tensor, ...], __: torch.Tensor) -> None:
-            a_RI, b_OR = (factor.detach() for factor in self.factors())
-            hidden_BTR = nn.functional.linear(inputs[0].detach().to(a_RI.dtype), a_RI)
-            increment_BTO = nn.functional.linear(hidden_BTR, b_OR)
-            sink(increment_BTO, base_norm_BT, layer.scaling[NAME])
+            if sink.is_open:
+                a_RI = self.factors()[0].detach()
+                after_a(layer, inputs, nn.functional.linear(inputs[0].detach().to(a_RI.dtype), a_RI))
 
         base_hook = layer.base_layer.register_forward_hook(after_base)
         if with_dropout:
-            return base_hook, layer.lora_B[NAME].register_forward_hook(after_b)
+            return base_hook, layer.lora_A[NAME].register_forward_hook(after_a)
         return base_hook, layer.register_forward_hook(after_layer)
 
 

@@ -26,8 +26,16 @@ class PrefixTuning(VirtualTokens):
     config_type = PrefixTuningConfig
 
     def refusals(self, config: Config) -> Iterator[str]:
-        """Yield rules that may leave the layers different numbers of heads, or none."""
+        """Yield rules that may leave the layers different numbers of heads, or none, and recomputed activations."""
         prune = config.prune
+        phases = {"estimate": config.estimate.gradient_checkpointing and prune.method != "none"}
+        phases["train"] = config.train.gradient_checkpointing
+        for phase in (phase for phase, wanted in phases.items() if wanted):
+            yield (
+                f"{phase}.gradient_checkpointing=true: blocks that compute their activations again take no keys and "
+                f"values from outside, as peft=prefix_tuning gives them; set it to false, and {phase}.micro_batches "
+                "higher if memory is short"
+            )
         if prune.method == "none" or not prune.attn:
             return
         if prune.criterion == "layer":
