@@ -8,9 +8,10 @@ seed the cases take turns, and every figure is a ratio to plain PEFT of that see
 
 The cases of a share add one means after the other, so that each one's part shows: the cut alone, FFN widths in
 multiples, PEFT modules kept in the upper layers, the lower layers computed once per example, and, for memory,
-estimation in small parts; without --ladder just the last. Seconds are those of the record's phases, loading and
-evaluation included (`time`), or those of estimation, surgery and training (`steps' time`). Memory is the highest
-resident memory of the process (allocated memory on a GPU), and that less what it held before loading.
+estimation in small parts; without --ladder just the last two, the fastest and the smallest. Seconds are those of the
+record's phases, loading and evaluation included (`time`), or those of estimation, surgery and training (`steps' time`).
+Memory is the highest resident memory of the process (allocated memory on a GPU), and that less what it held before
+loading.
 """
 
 import argparse
@@ -53,7 +54,7 @@ class Case:
 
 
 def cases(steps: int, estimation: int, *, ladder: bool) -> list[Case]:
-    """Return all cases of `steps` optimizer steps; without `ladder` of each share the one with all means."""
+    """Return all cases of `steps` optimizer steps; without `ladder` of each share the fastest and the smallest one."""
     plain = ("prune=none", f"train.max_steps={steps}")
     found = [Case(BASELINE, plain), Case("plain, query and value", (*plain, "peft.targets=[query,value]"))]
     for name, share in SHARES.items():
@@ -61,7 +62,7 @@ def cases(steps: int, estimation: int, *, ladder: bool) -> list[Case]:
         words += [f"prune.attn={share}", f"prune.ffn={share}"]
         for number, (means, added) in enumerate(MEANS.items()):
             words += added
-            if ladder or number == len(MEANS) - 1:
+            if ladder or number >= len(MEANS) - 2:
                 found.append(Case(f"{name}{', +' if number else ', '} {means}".replace("  ", " "), tuple(words)))
     return found
 
