@@ -1,6 +1,6 @@
 """What whole runs cost, estimation counted: Light-PEFT beside plain PEFT of the same number of optimizer steps.
 
-    python scripts/bench_runs.py OUT --steps 300 --estimation 30 [--seeds 1,2,3] [--json FILE] WORD ...
+    python scripts/bench_runs.py OUT --steps 300 --estimation 30 [--seeds 1,2,3] [--ladder] [--json FILE] WORD ...
 
 The words are those of `python -m run` and the same for all cases (task=sst2 data.dir=DATA model=minilm ...). Each case
 is one command in a process of its own, with its folder OUT/<case>/<seed>; a finished one is not run again. For each
@@ -8,9 +8,10 @@ seed the cases take turns, and every figure is a ratio to plain PEFT of that see
 
 The cases of a share add one means after the other, so that each one's part shows: the cut alone, FFN widths in
 multiples, PEFT modules kept in the upper layers, the lower layers computed once per example, and, for memory,
-estimation in small parts; without --ladder just the last two. Seconds are those of the record's phases, loading and
-evaluation included (`time`), or those of estimation, surgery and training (`steps' time`). Memory is the highest
-resident memory of the process (allocated memory on a GPU), and that less what it held before loading.
+estimation in small parts; without --ladder just the last two, the fastest and the smallest. Seconds are those of the
+record's phases, loading and evaluation included (`time`), or those of estimation, surgery and training (`steps' time`).
+Memory is the highest resident memory of the process (allocated memory on a GPU), and that less what it held before
+loading.
 """
 
 import argparse

@@ -66,3 +66,12 @@ def test_figures_are_ratios_to_plain_peft_of_the_same_seed(tmp_path: Path, monke
     assert content["command"] == TINY
     assert [run["seed"] for run in content["runs"]["plain"]] == [1, 2]
     assert content["runs"]["plain"][1]["steps' time"] == 160
+
+
+def test_the_files_of_measurements_are_of_this_form() -> None:
+    files = [*Path(__file__).parents[1].glob("docs/bench/runs/*.json")]
+    assert files
+    for file in files:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        assert {"hardware", "versions", "command", "runs"} == set(content)
+        assert all(run["time"] > 0 for runs in content["runs"].values() for run in runs)

@@ -47,8 +47,8 @@ class PeftConfig:
 class TargetConfig:
     """What the cut shall reach; one of these, and the shares of heads and neurons follow from it.
 
-    What a head and a neuron cost is measured on this machine, on a batch of the training set. Widths that are no
-    multiples of what the hardware likes run slower than the price of their neurons says: see `prune.round_to`.
+    What a head and a neuron cost is measured on this machine, on a batch of the training set. The price of a
+    neuron is a mean over even widths; ragged ones can be slower than it says: see `prune.round_to`.
     """
 
     speedup: float | None = None

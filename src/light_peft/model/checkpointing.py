@@ -30,11 +30,16 @@ def recomputing(model: PreTrainedModel, wanted: bool) -> Iterator[None]:
 
 def checkpointing_refusals(config: Config, model: PreTrainedModel) -> Iterator[str]:
     """Yield the phases for which this model cannot compute its activations again."""
-    phases = {"estimate": config.estimate.gradient_checkpointing and config.prune.method != "none"}
-    phases["train"] = config.train.gradient_checkpointing
-    for phase, wanted in phases.items():
-        if wanted and not model.supports_gradient_checkpointing:
-            yield (
-                f"{phase}.gradient_checkpointing=true: '{model.config.model_type}' cannot compute its activations "
-                f"again; set it to false, and {phase}.micro_batches higher if memory is short"
-            )
+    if not model.supports_gradient_checkpointing:
+        yield from recomputing_refused(config, f"'{model.config.model_type}' cannot compute its activations again")
+
+
+def recomputing_refused(config: Config, reason: str) -> Iterator[str]:
+    """Yield for each phase that asks to compute its activations again that it cannot, why, and the way out."""
+    wanted = {"estimate": config.estimate.gradient_checkpointing and config.prune.method != "none"}
+    wanted["train"] = config.train.gradient_checkpointing
+    for phase in (phase for phase, is_wanted in wanted.items() if is_wanted):
+        yield (
+            f"{phase}.gradient_checkpointing=true: {reason}; set it to false, and {phase}.micro_batches higher if "
+            "memory is short"
+        )

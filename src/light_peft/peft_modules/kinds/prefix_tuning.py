@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from light_peft.config import Config
 from light_peft.model import Backbone, Site, describe
+from light_peft.model.checkpointing import recomputing_refused
 from light_peft.model.cut import MatrixCut
 from light_peft.peft_modules.hf import PROMPT
 from light_peft.peft_modules.kind import Adapter
@@ -28,14 +29,10 @@ class PrefixTuning(VirtualTokens):
     def refusals(self, config: Config) -> Iterator[str]:
         """Yield rules that may leave the layers different numbers of heads, or none, and recomputed activations."""
         prune = config.prune
-        phases = {"estimate": config.estimate.gradient_checkpointing and prune.method != "none"}
-        phases["train"] = config.train.gradient_checkpointing
-        for phase in (phase for phase, wanted in phases.items() if wanted):
-            yield (
-                f"{phase}.gradient_checkpointing=true: blocks that compute their activations again take no keys and "
-                f"values from outside, as peft=prefix_tuning gives them; set it to false, and {phase}.micro_batches "
-                "higher if memory is short"
-            )
+        reason = (
+            "blocks that compute their activations again take no keys and values from outside, as prefix tuning gives"
+        )
+        yield from recomputing_refused(config, reason)
         if prune.method == "none" or not prune.attn:
             return
         if prune.criterion == "layer":
