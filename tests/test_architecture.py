@@ -36,6 +36,7 @@ FOUNDATION = (
 LAYERS = (
     Layer(("light_peft.pruning", *(f"light_peft.pruning.{name}" for name in ("scores", "plan", "budget")))),
     Layer(tuple(f"light_peft.{name}" for name in FOUNDATION), mutual=True),
+    Layer(("light_peft.sweeps", "light_peft.sweeps.cells"), mutual=True),
     Layer(("light_peft.data.*", "light_peft.model.*")),
     Layer(("light_peft.tasks.*",)),
     Layer(("light_peft.peft_modules.*", "light_peft.pruning.masks", "light_peft.pruning.surgery"), mutual=True),

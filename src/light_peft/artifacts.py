@@ -40,7 +40,9 @@ class RunRecord:
     model: str = ""
     peft: str = ""
     seed: int = 0
+    words: list[str] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
+    config_sha256: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     hardware: dict[str, Any] = field(default_factory=dict)
     git: dict[str, Any] = field(default_factory=dict)

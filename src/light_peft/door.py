@@ -155,8 +155,8 @@ def _run(config: Config) -> float | None:
         return rescore(config.evaluate, value_overrides(), console)
     if launchers.wants_cpu() and config.runtime.device == "auto":
         config.runtime.device = "cpu"
-    count = num_processes(config)
-    record, folder = run_in_processes(config, count) if count > 1 else run(config, console)
+    count, words = num_processes(config), HydraConfig.get().overrides.task
+    record, folder = run_in_processes(config, count, words) if count > 1 else run(config, console, words)
     show_record(console, record, folder)
     return record.score
 

@@ -3,6 +3,7 @@
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -49,7 +50,7 @@ def threads_for(config: Config, count: int) -> int:
     return config.runtime.threads or max(1, cores // count)
 
 
-def run_in_processes(config: Config, count: int) -> tuple[RunRecord, Path]:
+def run_in_processes(config: Config, count: int, words: Sequence[str] = ()) -> tuple[RunRecord, Path]:
     """Run the whole method once in `count` processes on this machine; return its record and the folder that holds it.
 
     Raises:
@@ -58,14 +59,14 @@ def run_in_processes(config: Config, count: int) -> tuple[RunRecord, Path]:
         Interrupted: If SIGTERM or SIGINT ended the run; all processes have had the time to write a checkpoint.
     """
     check_config(config)
-    opened = open_run(config)
+    opened = open_run(config, words)
     folder = opened.folder
     opened.close()  # the first of the processes opens it for itself
     if opened.is_finished:
         return opened.record, folder
     with tempfile.TemporaryDirectory(prefix="light-peft-") as reports:
-        words = [sys.executable, "-m", "light_peft.worker", str(folder)]
-        workers = Workers(words, count, threads_for(config, count), Path(reports))
+        command = [sys.executable, "-m", "light_peft.worker", str(folder)]
+        workers = Workers(command, count, threads_for(config, count), Path(reports))
         workers.wait()
         if (failed := workers.first_failure()) is not None:
             _give_up(workers, failed, folder)

@@ -1,5 +1,6 @@
 """Opening a run's folder: a new one, one to go on in, or one that is finished; never that of another run."""
 
+import hashlib
 import itertools
 import json
 import logging
@@ -7,7 +8,7 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -26,7 +27,7 @@ from light_peft.config import Config
 from light_peft.writing import is_leftover, remove_leftovers, written
 
 OUTPUTS = Path("outputs")
-NOT_COMPARED = ("run_dir", "resume", "checkpoint", "estimate.reuse")
+NOT_COMPARED = ("run_dir", "resume", "checkpoint", "estimate.reuse", "sweep", "label", "track")
 """Settings that do not change what a run finds: two runs that differ in these alone are the same one."""
 SHOWN = 10
 """Differing keys that a message lists."""
@@ -78,22 +79,26 @@ class Opened:
             self._lock = None
 
 
-def open_run(config: Config) -> Opened:
+def open_run(config: Config, words: Sequence[str] = ()) -> Opened:
     """Open the folder that this run shall write into; on the main process alone.
 
     Without `run_dir` it is a new one, or with `resume` that of the newest unfinished run of this configuration. With
     `run_dir` the run in it goes on, if it is of this configuration; one that is finished is not done again.
+
+    Args:
+        config: What was asked for.
+        words: The words of the command line that it was composed of, for the record.
 
     Raises:
         ValueError: If the folder belongs to another run, another process is at work in it, it cannot be written
             into, or there is nothing to resume.
     """
     if config.run_dir is not None:
-        return _open(Path(config.run_dir), config)
+        return _open(Path(config.run_dir), config, words)
     if config.resume:
-        return _resume(config)
+        return _resume(config, words)
     folder = new_run_dir(f"{config.task.name}-{config.model.name}-{config.peft.kind}")
-    return _begin(folder, config, lock_folder(folder), None)
+    return _begin(folder, config, words, lock_folder(folder))
 
 
 def new_run_dir(label: str) -> Path:
@@ -132,7 +137,7 @@ def _is_made(folder: Path) -> bool:
     return True
 
 
-def _open(folder: Path, config: Config) -> Opened:
+def _open(folder: Path, config: Config, words: Sequence[str]) -> Opened:
     """Open a given folder."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -148,7 +153,7 @@ def _open(folder: Path, config: Config) -> Opened:
     try:
         record = _record_of_same(folder, config)  # again, for it may have ended only now
         if record is None or record.status != "finished":
-            return _begin(folder, config, lock, record)
+            return _begin(folder, config, words or (record.words if record is not None else ()), lock, record)
     except BaseException:
         lock.close()
         raise
@@ -156,11 +161,12 @@ def _open(folder: Path, config: Config) -> Opened:
     return Opened(folder, record, is_finished=True)
 
 
-def _begin(folder: Path, config: Config, lock: Lock, before: RunRecord | None) -> Opened:
+def _begin(folder: Path, config: Config, words: Sequence[str], lock: Lock, before: RunRecord | None = None) -> Opened:
     """Write the configuration, and the record of a run that has begun and has not ended."""
     remove_leftovers(folder)
     record = RunRecord(status="running", task=config.task.name, model=config.model.name, peft=config.peft.kind)
-    record.seed, record.config = config.seed, asdict(config)
+    record.seed, record.words, record.config = config.seed, list(words), asdict(config)
+    record.config_sha256 = config_sha256(record.config)
     record.resumed = before.resumed if before is not None else []
     write_json(folder / CONFIG, asdict(replace(config, run_dir=str(folder), resume=False)))
     record.write(folder)
@@ -199,7 +205,7 @@ def _record_in(folder: Path) -> RunRecord | None:
         return None
 
 
-def _resume(config: Config) -> Opened:
+def _resume(config: Config, words: Sequence[str]) -> Opened:
     """Open the folder of the newest unfinished run of this configuration below outputs/, in which nobody works."""
     ours = settings_of(asdict(config))
     seen: dict[Path, list[str]] = {}
@@ -208,7 +214,7 @@ def _resume(config: Config) -> Opened:
         try:
             seen[folder] = differences(_settings_of(folder), ours)
             if not seen[folder]:
-                return _open(folder, config)
+                return _open(folder, config, words)
         except BusyError as error:
             notes.append(str(error))
             del seen[folder]
@@ -280,6 +286,11 @@ def settings_of(config: dict[str, Any]) -> Settings:
     values = dict(_flat(json.loads(json.dumps(config)), ""))
     left_out = tuple(f"{name}." for name in NOT_COMPARED)
     return {key: value for key, value in values.items() if not f"{key}.".startswith(left_out)}
+
+
+def config_sha256(config: dict[str, Any]) -> str:
+    """Return the sha256 of a configuration, without the settings that do not change what a run finds."""
+    return hashlib.sha256(json.dumps(settings_of(config), sort_keys=True).encode()).hexdigest()
 
 
 def _flat(values: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:

@@ -1,6 +1,7 @@
 """A run from the opening of its folder to the closing of its record, whatever happens in between."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -19,10 +20,10 @@ from light_peft.writing import disk_trouble
 logger = logging.getLogger("light_peft")
 
 
-def run(config: Config, console: Console | None = None) -> tuple[RunRecord, Path]:
+def run(config: Config, console: Console | None = None, words: Sequence[str] = ()) -> tuple[RunRecord, Path]:
     """Run the whole method once, or what is left of it to do; return its record and the folder that holds it.
 
-    In a group of processes each calls this; the main one alone writes.
+    In a group of processes each calls this; the main one alone writes. `words` of the command line are for the record.
 
     Raises:
         ValueError: If something is wrong with what was asked for. Where the run had begun, its record
@@ -33,7 +34,7 @@ def run(config: Config, console: Console | None = None) -> tuple[RunRecord, Path
     accelerator = start_runtime(config.runtime, config.seed)
     console = (console or Console(stderr=True)) if accelerator.is_main_process else Console(quiet=True)
     opened: list[Opened] = []
-    folder, record, is_finished = on_main(accelerator, lambda: _open(config, opened))
+    folder, record, is_finished = on_main(accelerator, lambda: _open(config, words, opened))
     if is_finished:
         return record, folder
     log = start_logging(folder / artifacts.LOG if opened else None, console)
@@ -57,6 +58,6 @@ def run(config: Config, console: Console | None = None) -> tuple[RunRecord, Path
     return record, folder
 
 
-def _open(config: Config, opened: list[Opened]) -> tuple[Path, RunRecord, bool]:
-    opened.append(found := open_run(config))
+def _open(config: Config, words: Sequence[str], opened: list[Opened]) -> tuple[Path, RunRecord, bool]:
+    opened.append(found := open_run(config, words))
     return found.folder, found.record, found.is_finished

@@ -10,7 +10,15 @@ from typing import Any, cast
 from omegaconf import OmegaConf
 
 from light_peft.config.method import EstimateConfig, PeftConfig, PruneConfig, TargetConfig
-from light_peft.config.running import CheckpointConfig, DataConfig, DataFiles, RuntimeConfig, SaveConfig, TrainConfig
+from light_peft.config.running import (
+    CheckpointConfig,
+    DataConfig,
+    DataFiles,
+    RuntimeConfig,
+    SaveConfig,
+    SweepConfig,
+    TrainConfig,
+)
 from light_peft.config.task import (
     ChoiceConfig,
     GenerationConfig,
@@ -39,6 +47,7 @@ __all__ = [
     "SaveConfig",
     "SpanConfig",
     "SubmissionConfig",
+    "SweepConfig",
     "TargetConfig",
     "TaskConfig",
     "TrainConfig",
@@ -61,6 +70,11 @@ class Config:
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     save: SaveConfig = field(default_factory=SaveConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    sweep: SweepConfig = field(default_factory=SweepConfig)
+    label: str | None = None
+    """Name of this way of fine-tuning in tables and reports; null makes one of the PEFT kind and what is cut."""
+    track: str = "none"
+    """none | tensorboard | wandb: also log losses and scores for a tracker, below the run's folder."""
     seed: int = 42
     """Seed of initialisation, data order and dropout."""
     run_dir: str | None = None

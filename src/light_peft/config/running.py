@@ -112,3 +112,15 @@ class SaveConfig:
     """Also save the cut foundation model, so that the run folder loads alone."""
     predictions: bool = False
     """Also write the answers to every validation and test split, in the benchmark's own form."""
+
+
+@dataclass
+class SweepConfig:
+    """How the cells of a sweep are run; a single run does not read it."""
+
+    retry: int = 3
+    """How often a cell that has failed is tried again, once by each further call of the sweep; 0 leaves it as it is."""
+    isolate: bool = True
+    """Run each cell in a process of its own: its memory figures are its own then, and so is a crash."""
+    show: str = "table"
+    """table | runs: a live table of all cells, or what each run shows when it is alone."""
