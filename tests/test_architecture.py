@@ -30,19 +30,9 @@ class Layer(NamedTuple):
 
 # Lowest first.
 FOUNDATION = (
-    *(
-        "artifacts",
-        "backward_memory",
-        "checkout",
-        "checkpoints",
-        "config.*",
-        "hub",
-        "imports",
-        "interrupts",
-        "isolation",
-    ),
-    *("launchers", "meter", "naming", "opening", "processes", "runtime", "settings", "states", "supervisor"),
-    *("unread", "validation", "writing"),
+    *("artifacts", "backward_memory", "checkout", "checkpoints", "config.*", "hub", "imports", "interrupts"),
+    *("isolation", "launchers", "meter", "naming", "opening", "processes", "runtime", "settings", "states"),
+    *("supervisor", "unread", "validation", "writing"),
 )
 SWEEPS = ("attempts", "board", "cells", "table", "watch")
 LAYERS = (

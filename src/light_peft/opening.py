@@ -193,7 +193,8 @@ def _record_of_same(folder: Path, config: Config) -> RunRecord | None:
             or nothing although there was a run to resume.
     """
     if not (folder / CONFIG).exists():
-        if any(path.name not in (LOCK, LOG) and not is_leftover(path) for path in folder.iterdir()):
+        ours = (LOCK, LOG) if (folder / LOCK).exists() else ()  # the log of a run that is begun anew stays
+        if any(path.name not in ours and not is_leftover(path) for path in folder.iterdir()):
             raise ValueError(f"run_dir={folder}: this folder is not empty; name a new one or leave run_dir away")
         if config.resume:
             both = "without resume=true the same command begins a run there, or goes on with it"

@@ -183,7 +183,11 @@ class Sweep:
             self._console.print("" if self._show == "runs" else "[bold red]error:[/] ", end="")
             self._say("\n".join([head, *lines]))
         left = f"{count - done} of {count} cells are left to do; " if cut_short else ""
-        again = f"the same command with hydra.sweep.dir={self._folder} goes on" if cut_short or broken else ""
+        again = (
+            f"the same command with hydra.sweep.dir={self._folder} runs what has not finished"
+            if cut_short or broken
+            else ""
+        )
         self._say(left + again or f"sweep: {self._folder}")
 
     def _say(self, text: str) -> None:

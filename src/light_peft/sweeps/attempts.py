@@ -9,7 +9,6 @@ from light_peft.config import Config
 from light_peft.opening import OtherRunError, begin_anew, finished_record, lock_folder
 from light_peft.sweeps.cells import (
     BROKEN,
-    FAILED,
     FINISHED,
     Failure,
     failure_of,
@@ -93,11 +92,8 @@ def _try_again(sweep: Path, note: Failure, retry: int) -> None:
     """Note that what has failed is tried again, if it may be."""
     if note.attempts > retry:
         often = "once" if note.attempts == 1 else f"{note.attempts} times"
-        path = sweep / FAILED / f"{key_of(note.words)}.json"
-        raise LeftError(
-            f"{first_line(note.error)} (failed {often} and is left as it is; sweep.retry={note.attempts} tries it once "
-            f"more, and so does every sweep once {path} and the run folder are removed)"
-        )
+        advice = f"sweep.retry={note.attempts} tries it once more"
+        raise LeftError(f"{first_line(note.error)} (failed {often}, left as it is; {advice})")
     note_failure(sweep, replace(note, again=True))
 
 
