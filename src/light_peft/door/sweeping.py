@@ -145,24 +145,28 @@ class Sweep:
         """Stop watching and say what has become of the sweep; return its exit code: 0 if all cells have finished."""
         if self._watch is not None:
             self._watch.close()
-        outcomes = self._outcomes()
+        is_broken_off = sys.exc_info()[0] is not None
+        outcomes = self._told() or ({} if is_broken_off else self._read())
         signum = self._board.stopped_by() if self._board is not None else None
-        began = bool(outcomes) if self._board is None else bool(self._board.begun())
+        began = bool(outcomes) or (self._board is not None and bool(self._board.begun()))
         self._exits.close()
         if not began:
             return 0
-        cut_short = signum is not None or sys.exc_info()[0] is not None
+        cut_short = signum is not None or is_broken_off
         self._sum_up(outcomes, cut_short=cut_short)
         if signum is not None:
             return 128 + signum
         return next((outcome.code for outcome in outcomes.values() if outcome.code), 0)
 
-    def _outcomes(self) -> dict[str, Outcome]:
-        """Return what came of each cell of this command, by key; as their records say where there was no board."""
+    def _told(self) -> dict[str, Outcome]:
+        """Return what came of each cell of this command, by key, as its jobs have told."""
+        found = self._board.ended() if self._board is not None else {}
         keys = [key_of(words) for words in self._cells]
-        if self._board is not None:
-            found = self._board.ended()
-            return {key: found[key] for key in [*keys, *(key for key in found if key not in keys)] if key in found}
+        return {key: found[key] for key in [*keys, *(key for key in found if key not in keys)] if key in found}
+
+    def _read(self) -> dict[str, Outcome]:
+        """Return what came of each cell of this command, by key, as the records say: of jobs that cannot tell."""
+        keys = [key_of(words) for words in self._cells]
         with contextlib.suppress(ValueError):
             return {cell.key: _outcome_of(cell) for cell in read_cells([self._folder]) if cell.key in keys or not keys}
         return {}
@@ -183,12 +187,8 @@ class Sweep:
             self._console.print("" if self._show == "runs" else "[bold red]error:[/] ", end="")
             self._say("\n".join([head, *lines]))
         left = f"{count - done} of {count} cells are left to do; " if cut_short else ""
-        again = (
-            f"the same command with hydra.sweep.dir={self._folder} runs what has not finished"
-            if cut_short or broken
-            else ""
-        )
-        self._say(left + again or f"sweep: {self._folder}")
+        again = f"the same command with hydra.sweep.dir={self._folder} runs what has not finished"
+        self._say(left + again if cut_short or broken else f"sweep: {self._folder}")
 
     def _say(self, text: str) -> None:
         self._console.print(text, highlight=False, soft_wrap=True, markup=False)

@@ -120,9 +120,9 @@ def total(rows: Sequence[Row], began: float, now: float) -> str:
     The estimate takes the cells that are left to come as fast as those that have ended, whatever runs side by side.
     """
     ended = sum(row.state in ENDED for row in rows)
-    line = f"{ended} of {len(rows)} cells ({_counts(rows)}), {_span(now - began)}"
     done, left = sum(row.state in (DONE, FAILED) for row in rows), len(rows) - ended
-    return f"{line}, about {_span((now - began) / done * left)} left" if done and left else line
+    rest = f", about {_span((now - began) / done * left)} left" if done and left else ""
+    return f"{ended} of {len(rows)} cells, {_span(now - began)}{rest}: {_counts(rows)}"
 
 
 def _counts(rows: Sequence[Row]) -> str:
