@@ -44,6 +44,24 @@ def test_what_differs_under_one_name_is_told() -> None:
     assert [(one.name, len(one.records)) for one in settings] == [("L, train.epochs=3", 2), ("L, train.epochs=2", 1)]
 
 
+def test_a_name_has_the_same_keys_on_every_task() -> None:
+    rates = [("rte", 1), ("rte", 2), ("cola", 1)]
+    records = [make_record(task=task, label="L", config={"train": {"learning_rate": x}}) for task, x in rates]
+    names = [(one.task, one.name) for one in settings_of(cells_of(*records))]
+    assert names == [(task, f"L, train.learning_rate={rate}") for task, rate in rates]
+
+
+def test_models_are_told_apart_by_their_names_if_these_differ() -> None:
+    models = [{"name": "a", "path": "x"}, {"name": "b", "path": "y"}]
+    same = [{"name": "a", "path": "x"}, {"name": "a", "path": "y"}]
+    for used, names in (
+        (models, ["L, model.name=a", "L, model.name=b"]),
+        (same, ["L, model.path=x", "L, model.path=y"]),
+    ):
+        records = [make_record(label="L", config={"model": model}) for model in used]
+        assert [one.name for one in settings_of(cells_of(*records))] == names
+
+
 def test_what_changes_nothing_of_a_result_does_not_part_runs() -> None:
     places = [
         {"run_dir": str(s), "sweep": {"retry": s}, "track": f"{s}", "estimate": {"reuse": str(s)}} for s in (1, 2)

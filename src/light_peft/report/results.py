@@ -7,7 +7,7 @@ from typing import Any
 
 from light_peft.artifacts import RunRecord
 from light_peft.report.figures import FIGURES, Figure
-from light_peft.report.settings import SEED, differing_keys, name_of, value_of
+from light_peft.report.settings import SEED, differing_keys, name_of, telling_keys, value_of
 from light_peft.report.statistics import Comparison, compare_pairs
 from light_peft.sweeps.cells import BROKEN, FINISHED, Cell, key_of
 
@@ -15,6 +15,8 @@ __all__ = ["FIGURES", "Comparison", "Figure", "Setting", "baseline_of", "compare
 
 PLAIN, FULL, LORA = "none", "full", "lora"
 TASK = "task"
+DEFAULT = "as configured"
+"""What a setting is called of which nothing is known, not even a word."""
 Place = tuple[str, str]
 """Task and name of a setting."""
 
@@ -163,11 +165,13 @@ def _places_of_records(cells: Iterable[Cell]) -> dict[int, Place]:
     for cell in cells:
         if cell.record is not None:
             families.setdefault((cell.record.task, name_of(cell.record)), []).append(cell)
+    telling: dict[str, dict[str, None]] = {}  # of a name the keys of all tasks, so that it is the same on each
+    for (_, name), family in families.items():
+        telling.setdefault(name, {}).update(dict.fromkeys(telling_keys([_record(cell).config for cell in family])))
     places = {}
     for (task, name), family in families.items():
-        differing = differing_keys([_record(cell).config for cell in family])
         for cell in family:
-            own = [f"{key}={value_of(_record(cell).config, key)}" for key in differing]
+            own = [f"{key}={value_of(_record(cell).config, key)}" for key in sorted(telling[name])]
             places[id(cell)] = (task, ", ".join([name, *own]))
     return places
 
@@ -187,7 +191,7 @@ def _place_by_words(cell: Cell, cells: Sequence[Cell], places: dict[int, Place])
     for one in known:
         if _key_without(one, SEED, TASK) == _key_without(cell, SEED, TASK):
             return task, places[id(one)][1]
-    return task, " ".join(_without(cell, SEED, TASK)) or cell.key
+    return task, " ".join(_without(cell, SEED, TASK)) or DEFAULT
 
 
 def _without(cell: Cell, *keys: str) -> list[str]:

@@ -19,8 +19,11 @@ from light_peft.sweeps.cells import Cell
 from light_peft.writing import whole_file
 
 SCORE, BLOCKS, TRAINABLES = FIGURES["score"], FIGURES["blocks"], FIGURES["trainables"]
-COSTS = (("step speed-up", FIGURES["step_speed"]), ("whole-run time", FIGURES["seconds"]))
-COSTS += (("peak memory", FIGURES["memory"]),)
+COSTS = (
+    ("step speed-up", FIGURES["step_speed"]),
+    ("whole-run time", FIGURES["seconds"]),
+    ("peak memory", FIGURES["memory"]),
+)
 """What is given as a ratio to plain PEFT."""
 
 
@@ -122,12 +125,15 @@ def _readings(overview: Overview) -> list[str]:
     """Return how the tables are to be read."""
     numbers = sorted({found.pairs for one in overview.settings if (found := overview.over_baselines([one], SCORE))})
     floors = "".join(f" {pairs} pairs give no p below {_probability(smallest_p(pairs))}." for pairs in numbers)
+    without = sum(len(setting.failed) + len(setting.missing) for setting in overview.settings)
+    unfinished = [f"{without} of {len(overview.cells)} cells have no result; the same sweep again runs them."]
     return [
         "Plain PEFT is that of the same kind (else LoRA) on the same task; all is paired by seed. Its own rows say 1×.",
         "Ratios are geometric means over seeds, then tasks; whole-run time includes the estimation, also one that "
         "was taken over from another run. Peak memory is that of the process, on a GPU what is allocated there.",
         "p: two-sided paired permutation test of the score, over all tasks and seeds in the first table, over the "
         "seeds of a task in the second; not corrected for the number of comparisons." + floors,
+        *(unfinished if without else []),
         *overview.repeated,
     ]
 
