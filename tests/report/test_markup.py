@@ -20,7 +20,7 @@ def test_latex_has_whole_rows_and_balanced_braces() -> None:
     assert len(rows) == 1 + len(NAMES)
     assert {columns_of(row, "&") for row in rows} == {2}
     assert r"\begin{tabular}{lr}" in text
-    assert text.count(r"\begin{") == text.count(r"\end{") == 2
+    assert text.count(r"\begin{") == text.count(r"\end{") == 3
     for special in "#%_":
         assert not re.search(rf"(?<!\\){special}", text)
     assert not any(line.lstrip().startswith(("[", "*")) for line in text.splitlines())

@@ -153,7 +153,11 @@ def test_one_seed_has_no_spread_and_no_test() -> None:
 def test_seeds_that_the_baseline_lacks_are_in_the_mean_but_not_in_the_difference() -> None:
     cells = [*runs("rte", "LoRA", (1, 2)), *runs("rte", LIGHT, (2, 3))]
     assert details_of(cells)["rte", LIGHT][:5] == ("2", "81.0 ± 1.4", "[68.3, 93.7]", "LoRA", "−2.0")
-    assert tidy_of(cells)["rte", LIGHT, "score"]["difference_pairs"] == "1"
+    score = tidy_of(cells)["rte", LIGHT, "score"]
+    assert score["difference_pairs"] == "1"
+    assert [score[f"{what}_{end}"] for what in ("difference", "ratio") for end in ("low", "high", "p_value")] == [
+        ""
+    ] * 6
 
 
 def test_ties_are_no_difference() -> None:
@@ -211,7 +215,13 @@ def test_markdown_has_whole_rows() -> None:
 
 
 def test_the_smallest_p_is_said() -> None:
-    assert "3 pairs give no p below 0.25." in markdown(sweep())
+    assert "3 seeds give no p below 0.25." in markdown(sweep())
+    assert "no p below" not in markdown([*runs("rte", "LoRA", (1,)), *runs("rte", LIGHT, (1,))])
+
+
+def test_an_average_over_metrics_is_said_to_be_one() -> None:
+    assert "over different metrics (accuracy; matthews_correlation)" in markdown(sweep())
+    assert "different metrics" not in markdown([*runs("rte", "LoRA"), *runs("rte", LIGHT)])
 
 
 def test_two_runs_of_a_seed_are_said() -> None:

@@ -46,7 +46,7 @@ def latex(cells: Sequence[Cell]) -> str:
     overview = Overview(cells)
     found = provenance_of(cells)
     origins = [f"{name}: {text}" for name, text in _origins(found)]
-    head = ["Needs the package booktabs; names beyond Latin letters need LuaLaTeX or XeLaTeX.", *origins]
+    head = ["Needs the packages booktabs and adjustbox; names beyond Latin letters need LuaLaTeX or XeLaTeX.", *origins]
     head += [f"Command: {command}" for command in found.commands]
     head += [f"{text} {cell.command}" for text, cell in overview.footnotes]
     comments = [f"% {' '.join(line.split())}" for line in head]
@@ -123,14 +123,18 @@ def _detail_row(overview: Overview, setting: Setting) -> tuple[str, ...]:
 
 def _readings(overview: Overview) -> list[str]:
     """Return how the tables are to be read."""
-    numbers = sorted({found.pairs for one in overview.settings if (found := overview.over_baselines([one], SCORE))})
-    floors = "".join(f" {pairs} pairs give no p below {_probability(smallest_p(pairs))}." for pairs in numbers)
+    tested = [found.pairs for one in overview.settings if (found := overview.over_baselines([one], SCORE))]
+    numbers = sorted(pairs for pairs in set(tested) if pairs > 1)
+    floors = "".join(f" {pairs} seeds give no p below {_probability(smallest_p(pairs))}." for pairs in numbers)
+    metrics = dict.fromkeys(overview.metric(task) for task in overview.tasks)
     without = sum(len(setting.failed) + len(setting.missing) for setting in overview.settings)
     unfinished = [f"{without} of {len(overview.cells)} cells have no result; the same sweep again runs them."]
     return [
         "Plain PEFT is that of the same kind (else LoRA) on the same task; all is paired by seed. Its own rows say 1×.",
         "Ratios are geometric means over seeds, then tasks; whole-run time includes the estimation, also one that "
-        "was taken over from another run. Peak memory is that of the process, on a GPU what is allocated there.",
+        "was taken over from another run, loading and evaluation. Peak memory is that of the process, on a GPU what is "
+        "allocated there.",
+        *([f"The average is over different metrics ({'; '.join(metrics)})."] if len(metrics) > 1 else []),
         "p: two-sided paired permutation test of the score, over all tasks and seeds in the first table, over the "
         "seeds of a task in the second; not corrected for the number of comparisons." + floors,
         *(unfinished if without else []),
