@@ -160,6 +160,22 @@ def test_the_baseline_is_plain_peft_of_the_same_kind_else_lora() -> None:
     }
 
 
+def test_no_other_baseline_steps_in_for_one_that_is_missing() -> None:
+    kinds = {"peft": "bottleneck"}
+    begun = [
+        make_cell(make_record(task="rte", label="adapters", plain=True, **kinds), "task=rte method=adapters seed=1"),
+        *(make_cell(make_record(task=task, label="adapters, cut", **kinds)) for task in ("rte", "cola")),
+        *(make_cell(make_record(task=task, label="LoRA", plain=True)) for task in ("rte", "cola")),
+    ]
+    missing = make_cell(None, "task=cola method=adapters seed=1")
+    settings = settings_of([*begun, missing])
+    baseline = baseline_of(named(settings, "cola", "adapters, cut"), settings)
+    assert baseline is named(settings, "cola", "adapters")
+    assert baseline.missing == (missing,)
+    settings = settings_of(begun)
+    assert baseline_of(named(settings, "cola", "adapters, cut"), settings) is named(settings, "cola", "LoRA")
+
+
 def test_comparisons_are_paired_by_seed() -> None:
     plain = [make_record(seed=s, plain=True, score=x, seconds=t) for s, x, t in ((1, 0.8, 10.0), (2, 0.7, 20.0))]
     cut = [make_record(seed=s, score=x, seconds=t) for s, x, t in ((2, 0.72, 10.0), (1, 0.76, 5.0), (9, 0.1, 1.0))]

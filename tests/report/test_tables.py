@@ -3,6 +3,8 @@
 import csv
 import io
 import re
+import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -123,7 +125,8 @@ def test_missing_and_failed_cells_are_shown_as_such() -> None:
     assert rows[LIGHT]["step speed-up"] == "2.00× (1 of 2 tasks)"
     assert rows[LIGHT]["seeds"] == "0 to 1"
     text = markdown(cells)
-    assert "[1] rte, Light_PEFT & 1/3, seed 2 failed: ValueError: max_length=900 | too long" in text
+    assert "Without a result: 4 of 10 cells" in text
+    assert "[1] rte, Light_PEFT & 1/3, seed 2 failed: ValueError: max_length=900 \\| too long" in text
     assert "`python -m run task=rte method=Light seed=2`" in text
     assert f"[2] cola, LoRA, seed 3 failed: {'x' * 160}… `" in text
     tidy = tidy_of(cells)
@@ -207,6 +210,22 @@ def test_latex_is_whole() -> None:
         assert {len(re.findall(r"(?<!\\)&", row)) + 1 for row in rows} == {columns}
     assert r"Light\_PEFT \& 1/3" in code
     assert r"100 \% of \{it\} failed\_\textbackslash{}" in code
+
+
+def test_latex_compiles(tmp_path: Path) -> None:
+    if shutil.which("pdflatex") is None or not shutil.which("kpsewhich"):
+        pytest.skip("needs pdflatex")
+    for package in ("booktabs.sty", "adjustbox.sty"):
+        if not subprocess.run(["kpsewhich", package], capture_output=True, text=True).stdout.strip():
+            pytest.skip(f"needs {package}")
+    error = "[1] * 100 % of {it} failed_\\ #1 ~^ <b> | $x$ − × ± é …"
+    body = latex([*sweep(), make_cell(None, "task=rte method=Light seed=9", error=error)])
+    head = r"\documentclass{article}\usepackage{booktabs,adjustbox}\begin{document}"
+    (tmp_path / "t.tex").write_text("\n".join([head, body, r"\end{document}"]), encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-draftmode", "t.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull \\hbox" not in done.stdout
 
 
 def test_markdown_has_whole_rows() -> None:

@@ -106,22 +106,27 @@ def settings_of(cells: Sequence[Cell]) -> list[Setting]:
     return [Setting(task, name, tuple(group)) for task, named in groups.items() for name, group in named.items()]
 
 
-def baseline_of(setting: Setting, settings: Iterable[Setting]) -> Setting | None:
+def baseline_of(setting: Setting, settings: Sequence[Setting]) -> Setting | None:
     """Return the plain PEFT of the same task and model that a setting is held against; None for plain PEFT itself.
 
-    It is that of the same PEFT kind, else LoRA, else any; of several the one whose settings differ least. What is cut
-    from a model that is trained whole is held against the same without a cut.
+    It is that of the same PEFT kind, else LoRA, else any; of several the one whose settings differ least, then the
+    first. What is cut from a model that is trained whole is held against the same without a cut. What has not begun
+    is taken for what its name stands for on other tasks, so that no other baseline steps in for one that is missing.
     """
     if setting.is_baseline or not setting.config:
         return None
     whole = setting.peft == FULL and not setting.is_plain
-    others = [one for one in settings if one.task == setting.task and _model(one) == _model(setting)]
-    plain = [one for one in others if one.is_baseline or (whole and one.is_plain)]
+    begun = {one.name: one for one in reversed(settings) if one.config}
+    known = [(one, one if one.config else begun.get(one.name, one)) for one in settings if one.task == setting.task]
+    plain = [(one, like) for one, like in known if like.is_baseline or (whole and like.is_plain)]
+    plain = [(one, like) for one, like in plain if _model(like) == _model(setting)]
 
-    def distance(one: Setting) -> tuple[bool, bool, int]:
-        return one.peft != setting.peft, one.peft != LORA, len(differing_keys([one.config, setting.config]))
+    def distance(pair: tuple[Setting, Setting]) -> tuple[bool, bool, int]:
+        like = pair[1]
+        differing = [key for key in differing_keys([like.config, setting.config]) if not key.startswith("task.")]
+        return like.peft != setting.peft, like.peft != LORA, len(differing)
 
-    return min(plain, key=distance, default=None)
+    return min(plain, key=distance)[0] if plain else None
 
 
 def compare(a: Setting, b: Setting, figure: Figure, ratio: bool = False) -> Comparison | None:

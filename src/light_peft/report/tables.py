@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from light_peft.report.figures import FIGURES, Figure
-from light_peft.report.markup import Table, markdown_code, to_latex, to_markdown
+from light_peft.report.markup import Table, markdown_code, markdown_text, to_latex, to_markdown
 from light_peft.report.overview import NOTHING, Overview
 from light_peft.report.provenance import Provenance, provenance_of
 from light_peft.report.results import Setting
@@ -34,7 +34,9 @@ def markdown(cells: Sequence[Cell]) -> str:
     parts = [to_markdown(methods_table(overview)), to_markdown(details_table(overview))]
     parts += [_list([*found.warnings, *_readings(overview)])]
     if overview.footnotes:
-        parts.append(_list([f"{text} {markdown_code(cell.command)}" for text, cell in overview.footnotes]))
+        parts.append(
+            "\n".join(f"- {markdown_text(text)} {markdown_code(cell.command)}" for text, cell in overview.footnotes)
+        )
     parts.append(_list([f"{name}: {text}" for name, text in _origins(found)]))
     if found.commands:
         parts.append("\n".join(["Commands:", "", *(f"    {command}" for command in found.commands)]))
@@ -128,7 +130,7 @@ def _readings(overview: Overview) -> list[str]:
     floors = "".join(f" {pairs} seeds give no p below {_probability(smallest_p(pairs))}." for pairs in numbers)
     metrics = dict.fromkeys(overview.metric(task) for task in overview.tasks)
     without = sum(len(setting.failed) + len(setting.missing) for setting in overview.settings)
-    unfinished = [f"{without} of {len(overview.cells)} cells have no result; the same sweep again runs them."]
+    unfinished = [f"Without a result: {without} of {len(overview.cells)} cells; the same sweep again runs them."]
     return [
         "Plain PEFT is that of the same kind (else LoRA) on the same task; all is paired by seed. Its own rows say 1×.",
         "Ratios are geometric means over seeds, then tasks; whole-run time includes the estimation, also one that "
@@ -156,7 +158,7 @@ def _origins(found: Provenance) -> list[tuple[str, str]]:
 
 
 def _list(lines: Sequence[str]) -> str:
-    return "\n".join(f"- {' '.join(line.split())}" for line in lines)
+    return "\n".join(f"- {markdown_text(line)}" for line in lines)
 
 
 def _is_itself(row: Sequence[Setting]) -> str:
