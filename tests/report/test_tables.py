@@ -176,6 +176,13 @@ def test_a_setting_without_a_baseline_stands_alone() -> None:
     assert rows_of(runs("rte", LIGHT))[LIGHT]["step speed-up"] == "-"
 
 
+def test_a_baseline_that_failed_is_no_measure() -> None:
+    record = make_record(status="failed", score=None, plain=True, label="LoRA")
+    cells = [make_cell(record, "task=rte", error="OSError: no"), *runs("rte", LIGHT, (1,))]
+    assert [row["step speed-up"] for row in rows_of(cells).values()] == ["-", "-"]
+    assert details_of(cells)["rte", LIGHT][3:5] == ("LoRA", "-")
+
+
 def test_records_of_an_older_layout_are_in_the_tables() -> None:
     cells = [*runs("rte", "LoRA"), *runs("rte", LIGHT)]
     for cell in cells:

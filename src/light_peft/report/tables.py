@@ -163,8 +163,8 @@ def _list(lines: Sequence[str]) -> str:
 
 def _is_itself(row: Sequence[Setting]) -> str:
     """Return what a row of plain PEFT says of its ratio to plain PEFT; empty for others."""
-    begun = [setting for setting in row if setting.config]
-    return "1×" if begun and all(setting.is_baseline for setting in begun) else ""
+    there = [setting for setting in row if setting.records]
+    return "1×" if there and all(setting.is_baseline for setting in there) else ""
 
 
 def _average(row: Sequence[Setting], num_tasks: int) -> str:
