@@ -50,10 +50,11 @@ class Row:
         return WAITING if self.begun is None else RUNNING
 
     def seconds(self, now: float) -> str:
-        """Return what its run took, or has taken so far."""
-        if self.outcome is not None:
-            return f"{self.outcome.seconds:.0f}" if self.outcome.seconds else ""
-        return "" if self.begun is None else f"{now - self.begun:.0f}"
+        """Return what its run took, or has taken so far; of one that has not finished, since its cell began."""
+        if self.outcome is not None and self.outcome.seconds:
+            return f"{self.outcome.seconds:.0f}"
+        end = now if self.outcome is None else self.outcome.time
+        return "" if self.begun is None else f"{end - self.begun:.0f}"
 
     def line(self, number: int, count: int) -> str:
         """Return in one line what came of it, as the `number`-th of `count` cells to end."""

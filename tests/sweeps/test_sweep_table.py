@@ -43,9 +43,9 @@ def test_each_cell_has_a_row() -> None:
     cells = [[part.strip() for part in line.split("│")] for line in lines if line.strip().startswith("seed=")]
     assert cells == [
         ["seed=1", "finished", "60", "accuracy 0.5000"],
-        ["seed=2", "failed", "", "[bold]no[/] such file"],
+        ["seed=2", "failed", "2", "[bold]no[/] such file"],
         ["seed=3", "finished before", "60", "accuracy 0.5000"],
-        ["seed=4", "interrupted", "", ""],
+        ["seed=4", "interrupted", "4", ""],
         ["seed=5", "running", "12", "train: step 3 of 9, loss 0.5"],
         ["seed=6", "waiting", "", ""],
     ]
