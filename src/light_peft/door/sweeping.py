@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def cells_of(words: Sequence[str], params: dict[str, Any] | None = None) -> list
     """Return the words of each cell that Hydra makes of those of a sweep, in its order."""
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     parsed = parser.parse_overrides([*(f"{key}={value}" for key, value in (params or {}).items()), *words])
-    return [as_typed(cell) for batch in BasicSweeper.split_arguments(parsed, None) for cell in batch]
+    return [cell for batch in BasicSweeper.split_arguments(parsed, None) for cell in batch]
 
 
 class Sweep:
@@ -90,7 +91,11 @@ class Sweep:
             raise ValueError(f"sweep.show={wanted.show}: unknown. There are: {', '.join(CHOICES['sweep.show'])}")
         self._folder, self._launcher, self._show = Path(hydra.sweep.dir), str(hydra.launcher._target_), wanted.show
         params = OmegaConf.to_container(hydra.sweeper.params) if hydra.sweeper.get("params") else None
-        self._cells = cells_of(hydra.overrides.task, params) if is_basic(hydra) else []  # type: ignore[arg-type]
+        composable = cells_of(hydra.overrides.task, params) if is_basic(hydra) else []  # type: ignore[arg-type]
+        if "submitit" in self._launcher:  # elsewhere it shows with the first job
+            for words in composable:
+                GlobalHydra.instance().config_loader().load_sweep_config(config, words)
+        self._cells = list(map(as_typed, composable))
         self._console = Console(stderr=True)
         self._last, self._exits = -ECHO_SECONDS, contextlib.ExitStack()
         self._board: Board | None = None
@@ -123,6 +128,7 @@ class Sweep:
             yield
             return
         before = {signum: signal.signal(signum, self._receive) for signum in (signal.SIGINT, signal.SIGTERM)}
+        resource_tracker.ensure_running()  # its start, which joblib's brings about, would undo the block
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             yield
@@ -146,13 +152,13 @@ class Sweep:
         if self._watch is not None:
             self._watch.close()
         is_broken_off = sys.exc_info()[0] is not None
-        outcomes = self._told() or ({} if is_broken_off else self._read())
         signum = self._board.stopped_by() if self._board is not None else None
+        cut_short = signum is not None or is_broken_off
+        outcomes = self._told() or ({} if cut_short else self._read())
         began = bool(outcomes) or (self._board is not None and bool(self._board.begun()))
         self._exits.close()
-        if not began:
+        if is_broken_off and not began:  # it could not be composed, say
             return 0
-        cut_short = signum is not None or is_broken_off
         self._sum_up(outcomes, cut_short=cut_short)
         if signum is not None:
             return 128 + signum
