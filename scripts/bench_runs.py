@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from light_peft.artifacts import RunRecord
-from light_peft.report.compare import spread
+from light_peft.report.statistics import spread
 
 BASELINE = "plain"
 SHARES = {"1/3": "0.3333333333333333", "1/2": "0.5"}

@@ -40,7 +40,8 @@ class Setting:
     @property
     def repeated(self) -> tuple[Cell, ...]:
         """The finished cells that do not count, since another one of the same seed does."""
-        return tuple(cell for cell in self.cells if cell.status == FINISHED and cell not in self.finished)
+        counting = set(map(id, self.finished))
+        return tuple(cell for cell in self.cells if cell.status == FINISHED and id(cell) not in counting)
 
     @property
     def failed(self) -> tuple[Cell, ...]:

@@ -3,21 +3,22 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from light_peft.report.html.entries import NOTHING, Column, Entry, Table, amount, difference, probability, times
-from light_peft.report.html.series import tasks_of
 from light_peft.report.html.svg import Look
-from light_peft.report.results import FIGURES, Comparison, Setting, baseline_of, compare_all
+from light_peft.report.overview import Overview
+from light_peft.report.results import FIGURES, Comparison, Setting
 
-SCORE = FIGURES["score"]
+SCORE, BLOCKS, TRAINABLES = FIGURES["score"], FIGURES["blocks"], FIGURES["trainables"]
 RATIOS = {
     "step_speed": Column("step speed", "× plain", hint="training examples a second, over plain PEFT's"),
-    "seconds": Column(
-        "whole run", "× plain", hint="seconds of all phases, estimation and evaluation too, over plain PEFT's"
-    ),
-    "memory": Column("peak memory", "× plain", hint="highest memory of the whole run over plain PEFT's"),
+    "seconds": Column("whole run", "× plain", hint="seconds of all phases, estimation too, over plain PEFT's"),
+    "memory": Column("peak memory", "× plain", hint="highest memory of the whole run, over plain PEFT's"),
     "infer": Column("inference", "× plain", hint="evaluation examples a second, over plain PEFT's"),
 }
+NAME = Column("setting", is_number=False)
+RUNS = Column("runs", hint="finished runs: tasks times seeds")
 DIFFERENCE = Column("beside plain", "points", hint="difference of scores paired by seed, with its 95 % interval")
 TEST = Column("p", hint="paired permutation test against plain PEFT, two-sided")
 
@@ -30,148 +31,111 @@ class Family:
         name: Its name.
         look: How it is drawn.
         settings: One for each task.
-        baselines: What each of them is held against, where there is something.
+        beside: What its scores have over those of plain PEFT, over all tasks and seeds; None for plain PEFT.
         anchor: Where its runs are on the page.
     """
 
     name: str
     look: Look
     settings: tuple[Setting, ...]
-    baselines: tuple[Setting | None, ...]
+    beside: Comparison | None
     anchor: str
-
-    @property
-    def pairs(self) -> list[tuple[Setting, Setting]]:
-        """The settings that have a baseline, with it."""
-        both = zip(self.settings, self.baselines, strict=True)
-        return [(setting, baseline) for setting, baseline in both if baseline is not None]
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether nothing was cut."""
-        return all(setting.is_plain for setting in self.settings)
-
-    def against(self, key: str, *, ratio: bool = True) -> Comparison | None:
-        """Return a figure over that of the baselines, every seed of every task a pair."""
-        return compare_all(self.pairs, FIGURES[key], ratio)
 
     def link(self, task: str | None = None) -> str:
         """Return the link to its runs, or to those on a task."""
         tasks = [setting.task for setting in self.settings]
         return f"#{self.anchor}" if task is None else f"#{self.anchor}-{tasks.index(task)}"
 
+    @property
+    def entry(self) -> Entry:
+        """The place of its name in a table."""
+        return Entry(self.name, self.name, self.link(), look=self.look)
 
-def families_of(settings: Sequence[Setting], looks: Mapping[str, Look]) -> list[Family]:
+
+def families_of(overview: Overview, looks: Mapping[str, Look]) -> list[Family]:
     """Return the settings by name."""
-    found = []
-    for number, (name, look) in enumerate(looks.items()):
-        own = tuple(setting for setting in settings if setting.name == name)
-        found.append(Family(name, look, own, tuple(baseline_of(one, settings) for one in own), f"runs-{number}"))
-    return found
-
-
-def overview(families: Sequence[Family], tasks: int) -> Table:
-    """Return the table with one row for each way of fine-tuning, over all tasks."""
-    found = [family.against("score", ratio=False) for family in families]
-    limit = scale_of(found)
-    rows = []
-    for family, beside in zip(families, found, strict=True):
-        link, there = family.link(), [setting for setting in family.settings if setting.records]
-        scores = [sum(values) / len(values) for one in there if (values := list(one.values(SCORE).values()))]
-        mean = sum(scores) / len(scores) if scores else 0.0
-        average = Entry(f"{mean:.1f}", repr(mean), link) if len(scores) == tasks else Entry(NOTHING, link=link)
-        values = [_gathered(family, key) for key in ("blocks", "trainables")]
-        sizes = [
-            amount([sum(v) / len(v)] if v else [], FIGURES[k].digits, link)
-            for k, v in zip(("blocks", "trainables"), values, strict=True)
-        ]
-        rows.append(
-            [
-                named(family),
-                Entry(*_runs(family.settings), link),
-                average,
-                difference(beside, link, limit),
-                probability(beside, link),
-                *sizes,
-                *(times(family.against(key), link) for key in RATIOS),
-            ]
-        )
-    score = Column("score" if tasks == 1 else f"mean of {tasks} tasks", "× 100")
-    sizes_head = [Column("blocks kept", "%"), Column("trainables", hint="PEFT parameters that train, without the head")]
-    columns = [
-        Column("setting", is_number=False),
-        Column("runs"),
-        score,
-        DIFFERENCE,
-        TEST,
-        *sizes_head,
-        *RATIOS.values(),
+    rows = [(name, tuple(overview.row(name))) for name in overview.names]
+    return [
+        Family(name, looks[name], row, overview.over_baselines(row, SCORE), f"runs-{number}")
+        for number, (name, row) in enumerate(rows)
     ]
-    return Table("Every setting beside plain PEFT", columns, rows, notes_of(families))
 
 
-def scores(families: Sequence[Family], settings: Sequence[Setting]) -> Table:
+def everything(overview: Overview, families: Sequence[Family]) -> Table:
+    """Return the table with one row for each way of fine-tuning, over all tasks."""
+    limit, tasks = scale_of([family.beside for family in families]), len(overview.tasks)
+    rows = []
+    for family in families:
+        link = family.link()
+        there = [values for one in family.settings if (values := list(one.values(SCORE).values()))]
+        mean = amount([fmean(map(fmean, there))] if len(there) == tasks else [], 1, link)
+        sizes = [amount(_mean_of_tasks(family, figure.key), figure.digits, link) for figure in (BLOCKS, TRAINABLES)]
+        ratios = [overview.mean_ratio(family.settings, FIGURES[key]) for key in RATIOS]
+        tested = [difference(family.beside, link, limit), probability(family.beside, link)]
+        rows.append([family.entry, _runs(family.settings, link), mean, *tested, *sizes, *(times(r, link) for r in ratios)])
+    score = Column("score" if tasks == 1 else f"mean of {tasks} tasks", "× 100")
+    sized = [Column("blocks kept", "%"), Column("trainables", hint="PEFT parameters that train, without the head")]
+    columns = [NAME, RUNS, score, DIFFERENCE, TEST, *sized, *RATIOS.values()]
+    return Table("Every setting beside plain PEFT", columns, rows, _held_against(overview))
+
+
+def scores(overview: Overview, families: Sequence[Family]) -> Table:
     """Return the table of scores: settings by tasks."""
-    tasks = tasks_of(settings)
-    metrics = {one.task: one.metric for one in reversed(settings) if one.records}
-    columns = [Column("setting", is_number=False), *(Column(task, metrics.get(task, "")) for task in tasks)]
+    columns = [NAME, *(Column(task, overview.metric(task)) for task in overview.tasks)]
     rows = []
     for family in families:
         own = {setting.task: setting for setting in family.settings}
-        rows.append([named(family), *(_score(own.get(task), family) for task in tasks)])
+        found = [_score(overview, own[task], family) if task in own else Entry(NOTHING) for task in overview.tasks]
+        rows.append([family.entry, *found])
     return Table("Scores × 100, mean ± standard deviation over seeds", columns, rows)
 
 
-def details(families: Sequence[Family], task: str) -> Table:
+def details(overview: Overview, families: Sequence[Family], task: str) -> Table:
     """Return the table of one task, every figure as it was measured."""
     own = [(family, setting) for family in families for setting in family.settings if setting.task == task]
-    found = [compare_all([pair for pair in family.pairs if pair[0] is one], SCORE) for family, one in own]
+    found = [overview.over_baselines([setting], SCORE) for _, setting in own]
+    measured = [figure for figure in FIGURES.values() if figure is not SCORE]
     limit, rows = scale_of(found), []
     for (family, setting), beside in zip(own, found, strict=True):
         link = family.link(task)
-        figures = (figure for key, figure in FIGURES.items() if key != "score")
-        measured = [amount(list(setting.values(figure).values()), figure.digits, link) for figure in figures]
-        row = [named(family, task), Entry(*_runs([setting]), link), _score(setting, family)]
-        rows.append([*row, difference(beside, link, limit), probability(beside, link), *measured])
-    metric = next((setting.metric for _, setting in own if setting.records), "score")
-    heads = [Column(figure.title, figure.unit) for key, figure in FIGURES.items() if key != "score"]
-    columns = [Column("setting", is_number=False), Column("runs"), Column(metric, "× 100"), DIFFERENCE, TEST, *heads]
-    return Table(task, columns, rows)
-
-
-def named(family: Family, task: str | None = None) -> Entry:
-    """Return the place of a setting's name."""
-    return Entry(family.name, family.name, family.link(task), css=f"{family.look.css} {family.look.number}")
+        row = [family.entry._replace(link=link), _runs([setting], link), _score(overview, setting, family)]
+        row += [difference(beside, link, limit), probability(beside, link)]
+        rows.append([*row, *(amount(list(setting.values(one).values()), one.digits, link) for one in measured)])
+    columns = [NAME, RUNS, Column(overview.metric(task), "× 100"), DIFFERENCE, TEST]
+    return Table(task, [*columns, *(Column(one.title, one.unit) for one in measured)], rows)
 
 
 def scale_of(found: Sequence[Comparison | None]) -> float:
-    """Return the largest bound of all comparisons, for a scale that holds them all."""
+    """Return an end for a scale from minus to plus it, on which all comparisons have their place."""
     bounds = [abs(x) for one in found if one for x in (one.low, one.mean, one.high) if math.isfinite(x)]
-    return 1.08 * max(bounds, default=1.0) or 1.0
+    return 1.08 * max(bounds, default=0.0) or 1.0
 
 
-def notes_of(families: Sequence[Family]) -> list[str]:
-    """Say what every setting is held against."""
-    against = sorted({b.name for family in families for b in family.baselines if b is not None})
-    if not against:
-        return []
-    pairs = "; runs are paired by task and seed, ratios are geometric means"
-    return [f"Held against {' or '.join(against)} of the same task{pairs}."]
+def _held_against(overview: Overview) -> list[str]:
+    """Say what every setting is held against, and which runs do not count."""
+    baselines = dict.fromkeys(base.name for one in overview.settings if (base := overview.baseline(one)) is not None)
+    said = "each task and seed is a pair; ratios are geometric means over seeds, then tasks; p is not corrected"
+    held = [f"Held against {' or '.join(baselines)} of the same task: {said}."] if baselines else []
+    return [*held, *overview.repeated]
 
 
-def _gathered(family: Family, key: str) -> list[float]:
-    return [value for setting in family.settings for value in setting.values(FIGURES[key]).values()]
+def _mean_of_tasks(family: Family, key: str) -> list[float]:
+    """Return the mean over the tasks of a figure, in a list; an empty one where nothing is known."""
+    means = [fmean(values) for one in family.settings if (values := list(one.values(FIGURES[key]).values()))]
+    return [fmean(means)] if means else []
 
 
-def _score(setting: Setting | None, family: Family) -> Entry:
-    if setting is None:
-        return Entry("not asked")
+def _score(overview: Overview, setting: Setting, family: Family) -> Entry:
+    """Return the scores of a setting; where runs have failed or are missing it says so."""
     found = amount(list(setting.values(SCORE).values()), SCORE.digits, family.link(setting.task))
-    return found if setting.records else found._replace(text="failed" if setting.failed else "missing")
+    state = overview.state(setting)
+    if not setting.records:
+        return found._replace(text=state, link="#broken")
+    return found._replace(note=", ".join(filter(None, (found.note, state))))
 
 
-def _runs(settings: Sequence[Setting]) -> tuple[str, str]:
-    """Return how many runs have finished, of how many, and the same to sort by."""
+def _runs(settings: Sequence[Setting], link: str) -> Entry:
+    """Return how many runs have finished, and of how many."""
     done = sum(len(setting.records) for setting in settings)
     asked = done + sum(len(setting.failed) + len(setting.missing) for setting in settings)
-    return (f"{done}" if done == asked else f"{done} of {asked}"), str(done)
+    return Entry(f"{done}" if done == asked else f"{done} of {asked}", str(done), link)

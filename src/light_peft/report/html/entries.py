@@ -1,12 +1,13 @@
 """What stands in a table: text for people, a value to sort by, and the runs behind it."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from light_peft.report.html.svg import Look
+from light_peft.report.overview import NOTHING
 from light_peft.report.results import Comparison
 from light_peft.report.statistics import interval, spread
-
-NOTHING = "–"
 
 
 class Whisker(NamedTuple):
@@ -27,7 +28,7 @@ class Entry(NamedTuple):
         note: Smaller, behind the text.
         hint: Shown when it is pointed at.
         whisker: Drawn beside the text.
-        css: Class of its colour and marker, of the name of a setting.
+        look: Of the name of a setting, how it is drawn.
     """
 
     text: str
@@ -36,7 +37,7 @@ class Entry(NamedTuple):
     note: str = ""
     hint: str = ""
     whisker: Whisker | None = None
-    css: str = ""
+    look: Look | None = None
 
 
 class Column(NamedTuple):
@@ -54,7 +55,7 @@ class Table(NamedTuple):
     caption: str
     columns: list[Column]
     rows: list[list[Entry]]
-    notes: list[str] = []
+    notes: Sequence[str] = ()
 
 
 def amount(values: list[float], digits: int, link: str, unit: str = "") -> Entry:
@@ -86,12 +87,11 @@ def probability(found: Comparison | None, link: str) -> Entry:
     return Entry(f"{found.p_value:.2g}", repr(found.p_value), link, f"min {found.smallest_p:.2g}", hint)
 
 
-def times(found: Comparison | None, link: str) -> Entry:
-    """Return a ratio to the baseline."""
+def times(found: tuple[float, int] | None, link: str) -> Entry:
+    """Return a ratio to the baseline, and over how many tasks it is a mean."""
     if found is None:
         return Entry(NOTHING, link=link)
-    bounds = f"95 % interval {found.low:.2f} to {found.high:.2f}, " if found.pairs > 1 else ""
-    return Entry(f"{found.mean:.2f}×", repr(found.mean), link, "", f"{bounds}pairs of runs: {found.pairs}")
+    return Entry(f"{found[0]:.2f}×", repr(found[0]), link, hint=f"tasks: {found[1]}")
 
 
 def signed(value: float, digits: int = 1) -> str:

@@ -6,17 +6,19 @@ from itertools import combinations
 from typing import Any
 
 from light_peft.report.html.beside import SCORE, Family
+from light_peft.report.overview import Overview
 from light_peft.report.results import Comparison, Setting, compare_all
 
 MOST_NAMES = 40
 """Settings among which two can be chosen: their pairs are as many as the square of it, halved."""
 
 
-def payload_of(families: Sequence[Family], tasks: Sequence[str]) -> dict[str, Any]:
+def payload_of(overview: Overview, families: Sequence[Family]) -> dict[str, Any]:
     """Return the comparisons of all pairs of settings as plain values; nothing where there are not two.
 
-    `pairs` holds for "a,b", places in `names` with a before b, a list for each task that both have and one named
-    "all": [mean of a - b, low, high, p, pairs], without bounds and p (null) where one pair alone is there.
+    `pairs` holds for "a,b", places in `names` with a before b, by task and under "all" over all of them:
+    [mean of a - b, low, high, p, pairs], without bounds and p (null) where one pair alone is there. `start` is the
+    pair to begin with.
     """
     chosen = [family for family in families if any(setting.records for setting in family.settings)][:MOST_NAMES]
     pairs = {}
@@ -26,21 +28,11 @@ def payload_of(families: Sequence[Family], tasks: Sequence[str]) -> dict[str, An
             pairs[f"{a},{b}"] = found
     if not pairs:
         return {}
-    first = next((i for i, family in enumerate(chosen) if family.pairs), 0)
-    against = [
-        i
-        for i, family in enumerate(chosen)
-        if any(b is not None and b.name == family.name for b in chosen[first].baselines)
-    ]
-    looks = [[family.look.css, family.look.number] for family in chosen]
-    start = [first, against[0] if against else int(first == 0)]
-    return {
-        "names": [family.name for family in chosen],
-        "looks": looks,
-        "tasks": list(tasks),
-        "pairs": pairs,
-        "start": start,
-    }
+    names = [family.name for family in chosen]
+    first = next((place for place, family in enumerate(chosen) if family.beside is not None), 0)
+    against = (overview.baseline(setting) for setting in chosen[first].settings)
+    second = next((names.index(base.name) for base in against if base is not None and base.name in names), int(not first))
+    return {"names": names, "tasks": list(overview.tasks), "pairs": pairs, "start": [first, second]}
 
 
 def _compared(matched: Sequence[tuple[Setting, Setting]]) -> dict[str, list[float | None]]:
