@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from light_peft.report.html.entries import NOTHING, Column, Entry, Table, amount, difference, probability, times
+from light_peft.report.html.entries import Column, Entry, Table, amount, difference, probability, times
 from light_peft.report.html.svg import Look
-from light_peft.report.overview import Overview
+from light_peft.report.overview import NOTHING, Overview
 from light_peft.report.results import FIGURES, Comparison, Setting
 
 SCORE, BLOCKS, TRAINABLES = FIGURES["score"], FIGURES["blocks"], FIGURES["trainables"]
@@ -72,8 +72,10 @@ def everything(overview: Overview, families: Sequence[Family]) -> Table:
         sizes = [amount(_mean_of_tasks(family, figure.key), figure.digits, link) for figure in (BLOCKS, TRAINABLES)]
         ratios = [overview.mean_ratio(family.settings, FIGURES[key]) for key in RATIOS]
         tested = [difference(family.beside, link, limit), probability(family.beside, link)]
-        rows.append([family.entry, _runs(family.settings, link), mean, *tested, *sizes, *(times(r, link) for r in ratios)])
-    score = Column("score" if tasks == 1 else f"mean of {tasks} tasks", "× 100")
+        rows.append(
+            [family.entry, _runs(family.settings, link), mean, *tested, *sizes, *(times(r, link) for r in ratios)]
+        )
+    score = Column("score", "× 100" if tasks == 1 else f"mean of {tasks} tasks")
     sized = [Column("blocks kept", "%"), Column("trainables", hint="PEFT parameters that train, without the head")]
     columns = [NAME, RUNS, score, DIFFERENCE, TEST, *sized, *RATIOS.values()]
     return Table("Every setting beside plain PEFT", columns, rows, _held_against(overview))

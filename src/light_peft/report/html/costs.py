@@ -5,7 +5,8 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from light_peft.artifacts import RunRecord
-from light_peft.report.html.entries import NOTHING, Column, Entry, Table
+from light_peft.report.html.entries import Column, Entry, Table
+from light_peft.report.overview import NOTHING
 from light_peft.report.results import Setting
 
 PHASES = ("load", "estimate", "surgery", "train", "evaluate")

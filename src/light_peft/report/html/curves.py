@@ -1,6 +1,7 @@
 """Curves over optimizer steps: loss, score, and how much the decision still changed while it was made."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from statistics import fmean
 
 from light_peft.artifacts import RunRecord
@@ -59,7 +60,7 @@ def thinned(curve: Curve, most: int = MOST_POINTS) -> Curve:
         return curve
     inner = curve[1:-1]
     bounds = [round(part * len(inner) / (most - 2)) for part in range(most - 1)]
-    parts = [inner[low:high] for low, high in zip(bounds, bounds[1:], strict=False)]
+    parts = [inner[low:high] for low, high in pairwise(bounds)]
     return [curve[0], *((fmean(x for x, _ in part), fmean(y for _, y in part)) for part in parts), curve[-1]]
 
 
@@ -75,7 +76,9 @@ def _draw(
     if len({x for x, _ in points}) < 2:
         return None
     panel = Panel(
-        Axis.over([0.0, *(x for x, _ in points)], "optimizer step"), Axis.over([y for _, y in points], label), label
+        Axis.over([x for x, _ in points], "optimizer step", from_zero=True),
+        Axis.over([y for _, y in points], label),
+        label,
     )
     boundaries = {estimation_steps(record) for setting in settings for record in setting.records} - {0}
     for step in sorted(boundaries):
@@ -86,9 +89,7 @@ def _draw(
             panel.line(curve, f"{look.css} {look.dash}")
         for point in curve if dots or len(curve) == 1 else ():
             panel.dot(point, look, f"{name}: {point[1]:.4g} after step {point[0]:g}", "small")
-    return Drawing(
-        "", panel.svg(), "The dashed line is the cut: estimation before it, training after it." if boundaries else ""
-    )
+    return Drawing("", panel.svg(), "Dashed upright: the cut, behind the estimation." if boundaries else "")
 
 
 def estimation_steps(record: RunRecord) -> int:

@@ -12,7 +12,7 @@ from light_peft.pruning.scores import Scores
 from light_peft.report.html.svg import TOP, Axis, Drawing, Look, Panel
 
 BINS = 36
-WIDE_RANGE = 30.0
+WIDE_RANGE = 6.0
 """Where the upper end of the bulk is so many times its lower end, the axis is logarithmic."""
 
 
@@ -86,10 +86,8 @@ def _histogram(pool: Pool, look: Look) -> Drawing:
     bounds = cut_range(pool)
     if bounds is not None and bounds[0] > bounds[1]:
         left, right = panel.x_of(bounds[1]), panel.x_of(bounds[0])
-        panel.box(
-            (left, TOP), (right - left, panel.depth), "band", "each layer has a cut of its own, within this range"
-        )
-    for counts, css in ((every, "ghost"), (stays, f"bar {look.css}")):
+        panel.box((left, TOP), (right - left, 3), "band", "here some were cut and some stayed")
+    for counts, css in ((every, "gone"), (stays, f"bar {look.css}")):
         panel.add('<path class="{}" d="{}"/>', css, "".join(_steps(panel, edges, counts)))
     if bounds is not None and bounds[0] <= bounds[1]:
         panel.upright((bounds[0] + bounds[1]) / 2)

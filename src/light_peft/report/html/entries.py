@@ -61,7 +61,7 @@ class Table(NamedTuple):
 def amount(values: list[float], digits: int, link: str, unit: str = "") -> Entry:
     """Return mean ± sample standard deviation; the interval is its hint."""
     if not values:
-        return Entry(NOTHING, link=link)
+        return Entry(NOTHING)
     found = interval(values)
     bounds = f"95 % interval {plain(found.low, digits)} to {plain(found.high, digits)}, " if found.count > 1 else ""
     mean, _, deviation = spread(values, digits).partition(" ± ")
@@ -72,7 +72,7 @@ def amount(values: list[float], digits: int, link: str, unit: str = "") -> Entry
 def difference(found: Comparison | None, link: str, limit: float) -> Entry:
     """Return a difference with its interval, and the same drawn on a scale from -limit to limit."""
     if found is None:
-        return Entry(NOTHING, link=link)
+        return Entry(NOTHING)
     note = f"[{plain(found.low, 1)}, {plain(found.high, 1)}]" if found.pairs > 1 else "one pair"
     low, middle, high = (50 + 50 * max(-1.0, min(1.0, x / limit)) for x in (found.low, found.mean, found.high))
     whisker = Whisker(low if found.pairs > 1 else middle, middle, high if found.pairs > 1 else middle)
@@ -82,7 +82,7 @@ def difference(found: Comparison | None, link: str, limit: float) -> Entry:
 def probability(found: Comparison | None, link: str) -> Entry:
     """Return the p of the permutation test, beside the smallest that so many pairs can give."""
     if found is None or found.p_value is None:
-        return Entry(NOTHING, link=link)
+        return Entry(NOTHING)
     hint = f"paired permutation test; {found.pairs} pairs can never give less than {found.smallest_p:.2g}"
     return Entry(f"{found.p_value:.2g}", repr(found.p_value), link, f"min {found.smallest_p:.2g}", hint)
 
@@ -90,7 +90,7 @@ def probability(found: Comparison | None, link: str) -> Entry:
 def times(found: tuple[float, int] | None, link: str) -> Entry:
     """Return a ratio to the baseline, and over how many tasks it is a mean."""
     if found is None:
-        return Entry(NOTHING, link=link)
+        return Entry(NOTHING)
     return Entry(f"{found[0]:.2f}×", repr(found[0]), link, hint=f"tasks: {found[1]}")
 
 

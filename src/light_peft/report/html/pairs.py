@@ -31,7 +31,9 @@ def payload_of(overview: Overview, families: Sequence[Family]) -> dict[str, Any]
     names = [family.name for family in chosen]
     first = next((place for place, family in enumerate(chosen) if family.beside is not None), 0)
     against = (overview.baseline(setting) for setting in chosen[first].settings)
-    second = next((names.index(base.name) for base in against if base is not None and base.name in names), int(not first))
+    second = next(
+        (names.index(base.name) for base in against if base is not None and base.name in names), int(not first)
+    )
     return {"names": names, "tasks": list(overview.tasks), "pairs": pairs, "start": [first, second]}
 
 

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Mapping
 from statistics import fmean
 
+from markupsafe import Markup
+
 from light_peft.report.html.structure import layer_axis
 from light_peft.report.html.svg import BOTTOM, TOP, Axis, Drawing, Look, Panel
 from light_peft.report.results import Setting
@@ -36,12 +38,12 @@ def ranks_kept(setting: Setting, look: Look, everything: Iterable[str] = ()) -> 
     before = plans[0]["ranks_before"] / plans[0]["modules_before"]
     left = fmean(len(plan["ranks"]) for plan in plans)
     ranks = fmean(sum(plan["ranks"].values()) for plan in plans)
-    note = f"{left:.4g} of {plans[0]['modules_before']} modules, {ranks:.4g} of {plans[0]['ranks_before']} ranks kept"
+    note = f"{left:.3g} of {plans[0]['modules_before']} modules, {ranks:.3g} of {plans[0]['ranks_before']} ranks kept"
     layers = max(len(plans[0].get("heads_before", ())), *(layer + 1 for _, layer in squares))
     return Drawing(setting.name, _heat_map(mean, max(before, *mean.values()), layers, look), note, look)
 
 
-def _heat_map(mean: Mapping[Square, float], most: float, layers: int, look: Look) -> str:
+def _heat_map(mean: Mapping[Square, float], most: float, layers: int, look: Look) -> Markup:
     kinds = list(dict.fromkeys(kind for kind, _ in mean))
     names = short_names(kinds)
     height = TOP + BOTTOM + ROW * len(kinds)
@@ -61,7 +63,7 @@ def _heat_map(mean: Mapping[Square, float], most: float, layers: int, look: Look
                 element = '<rect x="{:.1f}" y="{}" width="{:.1f}" height="{}" class="bar {}" fill-opacity="{:.2f}"/>'
                 panel.add(element, place[0], place[1], *size, look.css, 0.15 + 0.85 * rank / most)
             if rank and wide >= ROOM_FOR_NUMBER:
-                css = "mid inside" if rank > most / 2 else "mid"
+                css = "mid inside" if rank > most / 2 else "mid strong"
                 panel.text((panel.x_of(layer), top + ROW - 6), f"{rank:.2g}", css)
     return panel.svg()
 

@@ -1,12 +1,13 @@
 """The runs behind the numbers: where each one is, and the command that makes it again."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
 from light_peft.report.html.beside import Family
+from light_peft.report.overview import Overview
 from light_peft.report.results import FIGURES, Setting, seed_of
 from light_peft.sweeps.cells import BROKEN, FINISHED, Cell
 
@@ -57,9 +58,14 @@ def run_of(cell: Cell, place: Path) -> Run:
     )
 
 
-def broken_of(settings: Iterable[Setting]) -> list[tuple[Setting, Cell]]:
-    """Return the cells that have failed, are missing or still at work, with their settings."""
-    return [(setting, cell) for setting in settings for cell in (*setting.failed, *setting.missing)]
+def broken_of(overview: Overview, place: Path) -> list[tuple[int, Setting, Run]]:
+    """Return the runs without a result, each with its setting and the mark that tables have for it, 0 for none."""
+    marks = {id(cell): number for number, (_, cell) in enumerate(overview.footnotes, start=1)}
+    return [
+        (marks.get(id(cell), 0), setting, run_of(cell, place))
+        for setting in overview.settings
+        for cell in (*setting.failed, *setting.missing)
+    ]
 
 
 def whole_error(cell: Cell) -> str:

@@ -74,7 +74,9 @@ FRONT = (
     "Each mark is a setting, a mean over its seeds with one standard deviation to each side; the broad line is the "
     "front of those that no other one beats in both."
 )
-LAYERS = "Bars are what stays of each layer, means over seeds, the thin marks each seed; what was there before stands behind."
+LAYERS = (
+    "Bars are what stays of each layer, mean over seeds; thin marks are single seeds; behind stands what was there."
+)
 RANKS = "Each square is a PEFT module: the darker, the more of its ranks stay; an empty one was removed."
 CURVES = "Means over seeds; a long curve shows means of its parts."
 AGREEMENT = (
@@ -83,7 +85,8 @@ AGREEMENT = (
 )
 IMPORTANCE = (
     "All that could be cut by its importance, of the first seed: filled what stays, pale what was cut. The dashed "
-    "line is the cut; a pale band where each layer has one of its own."
+    "line is the cut; where not importance alone decided (each layer has a share of its own, or depth counts too), a bar "
+    "on top spans where some were cut and some stayed."
 )
 
 Panels = Callable[[str, Sequence[Setting], Looks], Iterator[Block]]

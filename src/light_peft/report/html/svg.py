@@ -13,7 +13,7 @@ from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 
 WIDTH, HEIGHT = 330, 216
-LEFT, RIGHT, TOP, BOTTOM = 46, 12, 10, 38
+LEFT, RIGHT, TOP, BOTTOM = 54, 12, 10, 38
 MARKERS = (
     "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0",
     "M-3.6-3.6h7.2v7.2h-7.2z",
@@ -73,7 +73,7 @@ class Axis:
             low, high = low / room, high * room
             return cls(low, high, label, _log_ticks(low, high), is_log=True)
         room = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
-        low, high = (min(0.0, low) if from_zero else low - room), high + room
+        low, high = (min(0.0, low) if from_zero else low - room), high + (0.4 if from_zero else 1) * room
         ticks = MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
         return cls(low, high, label, tuple(float(tick) for tick in ticks if low <= tick <= high))
 
@@ -154,6 +154,9 @@ def number(value: float) -> str:
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= size:
             return f"{value / (1e3 if letter == 'k' else size):.3g}{letter}"
+    if 0 < abs(value) < 1e-3:
+        digits, power = f"{value:g}".split("e") if "e" in f"{value:g}" else f"{value:.0e}".split("e")
+        return f"{digits}e{int(power)}".replace("-", "−")
     return f"{value:.4g}".replace("-", "−") if abs(value) < 1e3 else f"{value:,.0f}"
 
 
