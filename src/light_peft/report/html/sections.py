@@ -85,8 +85,8 @@ AGREEMENT = (
 )
 IMPORTANCE = (
     "All that could be cut by its importance, of the first seed: filled what stays, pale what was cut. The dashed "
-    "line is the cut; where not importance alone decided (each layer has a share of its own, or depth counts too), a bar "
-    "on top spans where some were cut and some stayed."
+    "line is the cut; where not importance alone decided (each layer has a share of its own, or depth counts too), "
+    "a bar on top spans where some were cut and some stayed."
 )
 
 Panels = Callable[[str, Sequence[Setting], Looks], Iterator[Block]]
