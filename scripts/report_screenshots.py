@@ -26,6 +26,8 @@ def main() -> int:
     parser.add_argument("--element", default="body", help="CSS selector of what is to be seen")
     parser.add_argument("--task", default="", help="show the figures of this task alone")
     asked = parser.parse_args()
+    if not asked.page.is_file():
+        parser.error(f"{asked.page} does not exist; python -m light_peft.report writes it")
     asked.folder.mkdir(parents=True, exist_ok=True)
     wrong: list[str] = []
     try:

@@ -78,7 +78,7 @@ def everything(overview: Overview, families: Sequence[Family]) -> Table:
     score = Column("score", "× 100" if tasks == 1 else f"mean of {tasks} tasks")
     sized = [Column("blocks kept", "%"), Column("trainables", hint="PEFT parameters that train, without the head")]
     columns = [NAME, RUNS, score, DIFFERENCE, TEST, *sized, *RATIOS.values()]
-    return Table("Every setting beside plain PEFT", columns, rows, _held_against(overview))
+    return Table("Over all tasks" if tasks > 1 else "All settings", columns, rows, _held_against(overview))
 
 
 def scores(overview: Overview, families: Sequence[Family]) -> Table:

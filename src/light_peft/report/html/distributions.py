@@ -12,6 +12,8 @@ from light_peft.pruning.scores import Scores
 from light_peft.report.html.svg import TOP, Axis, Drawing, Look, Panel
 
 BINS = 36
+ROUNDING = 0.03
+"""Share of a pool that rounding of widths may have moved across the cut."""
 WIDE_RANGE = 6.0
 """Where the upper end of the bulk is so many times its lower end, the axis is logarithmic."""
 
@@ -58,13 +60,17 @@ def importance(scores: Scores, plan: PruningPlan, record: RunRecord, look: Look)
 
 
 def cut_range(pool: Pool) -> tuple[float, float] | None:
-    """Return the highest importance of what was cut and the lowest of what stayed; None if all went one way.
+    """Return the range of importance in which some were cut and some stayed; None if all went one way.
 
-    The first is the lower one where one threshold was held against all; where each layer had its own, they overlap.
+    Where one threshold was held against all, it has no width: it is the middle between the highest importance of what
+    was cut and the lowest of what stayed. A few that rounding has moved to the other side do not count.
     """
     if pool.kept.all() or not pool.kept.any():
         return None
-    return float(pool.values[~pool.kept].max()), float(pool.values[pool.kept].min())
+    highest_cut, lowest_kept = float(pool.values[~pool.kept].max()), float(pool.values[pool.kept].min())
+    mixed = np.mean((pool.values >= lowest_kept) & (pool.values <= highest_cut))
+    middle = (highest_cut + lowest_kept) / 2
+    return (middle, middle) if highest_cut <= lowest_kept or mixed <= ROUNDING else (lowest_kept, highest_cut)
 
 
 def _pooled(vectors: Iterable[np.ndarray], kept: Iterable[tuple[int, ...]]) -> tuple[np.ndarray, np.ndarray]:
@@ -84,13 +90,13 @@ def _histogram(pool: Pool, look: Look) -> Drawing:
     every, stays = np.histogram(values, edges)[0], np.histogram(values[pool.kept], edges)[0]
     panel = Panel(x, Axis.over([float(every.max())], "count", from_zero=True), f"{pool.title}: importance and the cut")
     bounds = cut_range(pool)
-    if bounds is not None and bounds[0] > bounds[1]:
-        left, right = panel.x_of(bounds[1]), panel.x_of(bounds[0])
+    if bounds is not None and bounds[0] < bounds[1]:
+        left, right = map(panel.x_of, bounds)
         panel.box((left, TOP), (right - left, 3), "band", "here some were cut and some stayed")
     for counts, css in ((every, "gone"), (stays, f"bar {look.css}")):
         panel.add('<path class="{}" d="{}"/>', css, "".join(_steps(panel, edges, counts)))
-    if bounds is not None and bounds[0] <= bounds[1]:
-        panel.upright((bounds[0] + bounds[1]) / 2)
+    if bounds is not None and bounds[0] == bounds[1]:
+        panel.upright(bounds[0])
     return Drawing(pool.title, panel.svg(), f"{pool.kept.sum():,} of {len(pool.kept):,} stay")
 
 

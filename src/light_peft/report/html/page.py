@@ -44,7 +44,7 @@ def render(cells: Sequence[Cell], folders: Sequence[Path], place: Path) -> str:
     single = records[0] if len(cells) == 1 and records else None
     script = (HERE / SCRIPT).read_text(encoding="utf-8")
     return _template().render(
-        title=" + ".join(folder.resolve().name for folder in folders),
+        title=_title(single) if single else " + ".join(folder.resolve().name for folder in folders),
         style=Markup((HERE / STYLE).read_text(encoding="utf-8")),
         script=Markup(script),
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -78,6 +78,10 @@ def _of_sweep(overview: Overview, families: Sequence[beside.Family]) -> dict[str
     by_task = [beside.details(overview, families, task) for task in overview.tasks]
     bars = [(task, costs.bars_of([one for one in overview.settings if one.task == task])) for task in overview.tasks]
     return {"tables": tables, "by_task": by_task, "bars": bars, "by_phase": None}
+
+
+def _title(record: RunRecord) -> str:
+    return f"{record.task}, {record.model}, {record.peft}, seed {record.seed}"
 
 
 def _template() -> Any:

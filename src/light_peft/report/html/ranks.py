@@ -31,7 +31,7 @@ def ranks_kept(setting: Setting, look: Look, everything: Iterable[str] = ()) -> 
     if not plans or all(sum(plan["ranks"].values()) == plan["ranks_before"] for plan in plans):
         return None
     found = [{square: rank for path, rank in plan["ranks"].items() if (square := _square(path))} for plan in plans]
-    squares = {*(square for each in found for square in each), *filter(None, map(_square, everything))}
+    squares = sorted({*(square for each in found for square in each), *filter(None, map(_square, everything))})
     if not squares:
         return None
     mean = {square: fmean(each.get(square, 0) for each in found) for square in squares}

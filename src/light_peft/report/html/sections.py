@@ -108,9 +108,17 @@ def _searches(searches: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
 
 
 def _layers(task: str, settings: Sequence[Setting], looks: Looks) -> Iterator[Block]:
-    for field, what in structure.KINDS.items():
-        drawings = (structure.layers_kept(setting, looks[setting.name], field) for setting in settings)
-        yield Block(task, f"{task}, {what}", [*filter(None, drawings)])
+    found = {
+        what: [d for one in settings if (d := structure.layers_kept(one, looks[one.name], field))]
+        for field, what in structure.KINDS.items()
+    }
+    if all(len(drawings) <= 1 for drawings in found.values()):
+        yield Block(
+            task, task, [one._replace(title=what[0].upper() + what[1:]) for what, some in found.items() for one in some]
+        )
+        return
+    for what, drawings in found.items():
+        yield Block(task, f"{task}, {what}", drawings)
 
 
 def _ranks(task: str, settings: Sequence[Setting], looks: Looks) -> Iterator[Block]:

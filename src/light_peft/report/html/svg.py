@@ -74,7 +74,7 @@ class Axis:
             return cls(low, high, label, _log_ticks(low, high), is_log=True)
         room = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
         low, high = (min(0.0, low) if from_zero else low - room), high + (0.4 if from_zero else 1) * room
-        ticks = MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+        ticks = MaxNLocator(nbins=5, steps=[1, 2, 5, 10]).tick_values(low, high)
         return cls(low, high, label, tuple(float(tick) for tick in ticks if low <= tick <= high))
 
     def share(self, value: float) -> float:
