@@ -83,8 +83,8 @@ def probability(found: Comparison | None, link: str) -> Entry:
     """Return the p of the permutation test, beside the smallest that so many pairs can give."""
     if found is None or found.p_value is None:
         return Entry(NOTHING)
-    hint = f"paired permutation test; {found.pairs} pairs can never give less than {found.smallest_p:.2g}"
-    return Entry(f"{found.p_value:.2g}", repr(found.p_value), link, f"min {found.smallest_p:.2g}", hint)
+    hint = f"paired permutation test; {found.pairs} pairs can never give less than {_chance(found.smallest_p)}"
+    return Entry(_chance(found.p_value), repr(found.p_value), link, f"min {_chance(found.smallest_p)}", hint)
 
 
 def times(found: tuple[float, int] | None, link: str) -> Entry:
@@ -92,6 +92,10 @@ def times(found: tuple[float, int] | None, link: str) -> Entry:
     if found is None:
         return Entry(NOTHING)
     return Entry(f"{found[0]:.2f}×", repr(found[0]), link, hint=f"tasks: {found[1]}")
+
+
+def _chance(p_value: float) -> str:
+    return f"{p_value:.2g}" if p_value >= 0.001 else "< 0.001"
 
 
 def signed(value: float, digits: int = 1) -> str:

@@ -109,7 +109,7 @@ function showPair(section) {
       const interval = cell(low === null ? "one pair" : `[${minus(low.toFixed(1))}, ${minus(high.toFixed(1))}]`);
       const drawn = cell("");
       drawn.append(whisker(found, limit));
-      row.append(cell(task, "", "words"), cell(signed(mean)), interval, drawn, cell(p === null ? "\u2013" : p.toPrecision(2)), cell(String(n)));
+      row.append(cell(task, "", "words"), cell(signed(mean)), interval, drawn, cell(p === null ? "-" : p < 0.001 ? "< 0.001" : String(Number(p.toPrecision(2)))), cell(String(n)));
       return row;
     }),
   );

@@ -37,7 +37,7 @@ def render(cells: Sequence[Cell], folders: Sequence[Path], place: Path) -> str:
         ValueError: If a file of a sweep or search is damaged.
     """
     overview = Overview(cells)
-    looks, shown = looks_of(overview.settings), shown_of(overview.settings)
+    looks, shown = looks_of(overview), shown_of(overview.settings)
     families = beside.families_of(overview, looks)
     records = [record for setting in overview.settings for record in setting.records]
     origin = provenance_of(cells)

@@ -3,16 +3,20 @@
 from collections.abc import Sequence
 
 from light_peft.report.html.svg import COLOURS, Look
+from light_peft.report.overview import Overview
 from light_peft.report.results import Setting
 
 MOST = 12
 """Settings of one task that have panels of their own; a search has hundreds."""
 
 
-def looks_of(settings: Sequence[Setting]) -> dict[str, Look]:
-    """Return a look for every name; the first plain PEFT is in the colour of the text, all else beside it."""
-    names = list(dict.fromkeys(setting.name for setting in settings))
-    plain = next((setting.name for setting in settings if setting.is_baseline), None)
+def looks_of(overview: Overview) -> dict[str, Look]:
+    """Return a look for every name: the plain PEFT that most are held against has the colour of the text."""
+    names, held = (
+        overview.names,
+        [base.name for one in overview.settings if (base := overview.baseline(one)) is not None],
+    )
+    plain = max(dict.fromkeys(held), key=held.count, default=None)
     others = [name for name in names if name != plain]
     looks = {name: Look(f"s{number % COLOURS}", number + 1) for number, name in enumerate(others)}
     return {name: Look("base") if name == plain else looks[name] for name in names}
