@@ -6,6 +6,7 @@ message JSON with a zero byte behind it.
 
 import base64
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -125,15 +126,17 @@ class Page:
 def browser_page() -> Iterator[Page]:
     """Start a browser with a profile of its own, give a page of it, and end it."""
     program = find_browser()
-    theirs, to_browser = os.pipe()
-    from_browser, ours = os.pipe()
+    from_us, to_browser = os.pipe()
+    from_browser, to_us = os.pipe()
+    # High numbers first: bash then puts the ends where the protocol wants them, 3 to read from and 4 to write to.
+    theirs = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (from_us, to_us)]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        # The shell puts the two ends where the protocol wants them: 3 to read from, 4 to write to.
-        words = ["sh", "-c", f'exec "$0" "$@" 3<&{theirs} 4>&{ours}', program, *FLAGS, f"--user-data-dir={profile}"]
+        moved = 'exec "$0" "$@" 3<&{} 4>&{}'.format(*theirs)
+        words = ["bash", "-c", moved, program, *FLAGS, f"--user-data-dir={profile}"]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        process = subprocess.Popen(words, pass_fds=(theirs, ours), **quiet)
-        os.close(theirs)
-        os.close(ours)
+        process = subprocess.Popen(words, pass_fds=theirs, **quiet)
+        for end in (from_us, to_us, *theirs):
+            os.close(end)
         try:
             with os.fdopen(to_browser, "wb") as writer, os.fdopen(from_browser, "rb") as reader:
                 yield Page(reader, writer)

@@ -39,24 +39,25 @@ def read_decision(folder: Path | None) -> tuple[Scores, PruningPlan] | None:
 
 def importance(scores: Scores, plan: PruningPlan, record: RunRecord, look: Look) -> list[Drawing]:
     """Return a panel each of heads, neurons, PEFT modules and ranks, where there are some."""
+    pools = pools_of(scores, plan, record)
+    return [_histogram(pool, look) for pool in pools if len(pool.values) > 1 and np.ptp(pool.values) > 0]
+
+
+def pools_of(scores: Scores, plan: PruningPlan, record: RunRecord) -> tuple[Pool, ...]:
+    """Return what was measured of heads, neurons, PEFT modules, and of the ranks of those that stay."""
     prune, estimate = record.config.get("prune", {}), record.config.get("estimate", {})
-    criterion, of_rank = f"importance ({prune.get('criterion', 'mask')})", f"importance ({estimate.get('rank_score')})"
+    criterion, of_rank = prune.get("criterion", "mask"), estimate.get("rank_score", "taylor")
     modules = list(scores.modules)
     staying = [name for name in modules if name in plan.ranks]
-    pools = (
-        Pool("Attention heads", criterion, *_pooled((v.numpy() for v in scores.attn), plan.heads)),
-        Pool("FFN neurons", criterion, *_pooled((v.numpy() for v in scores.ffn), plan.neurons)),
-        Pool(
-            *("PEFT modules", "importance ratio"),
-            np.array([scores.modules[name] for name in modules]),
-            np.array([name in plan.ranks for name in modules], dtype=bool),
-        ),
-        Pool(
-            *("Ranks of the modules that stay", of_rank),
-            *_pooled((scores.ranks[name].numpy() for name in staying), (plan.ranks[name] for name in staying)),
-        ),
+    ranks = _pooled((scores.ranks[name].numpy() for name in staying), (plan.ranks[name] for name in staying))
+    values = np.array([scores.modules[name] for name in modules])
+    stays = np.array([name in plan.ranks for name in modules], dtype=bool)
+    return (
+        Pool("Attention heads", f"importance ({criterion})", *_pooled((v.numpy() for v in scores.attn), plan.heads)),
+        Pool("FFN neurons", f"importance ({criterion})", *_pooled((v.numpy() for v in scores.ffn), plan.neurons)),
+        Pool("PEFT modules", "importance ratio", values, stays),
+        Pool("Ranks of the modules that stay", f"importance ({of_rank})", *ranks),
     )
-    return [_histogram(pool, look) for pool in pools if len(pool.values) > 1 and np.ptp(pool.values) > 0]
 
 
 def cut_range(pool: Pool) -> tuple[float, float] | None:

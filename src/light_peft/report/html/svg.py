@@ -64,7 +64,7 @@ class Axis:
     is_log: bool = False
 
     @classmethod
-    def over(cls, values: Iterable[float], label: str, *, is_log: bool = False, from_zero: bool = False) -> "Axis":
+    def over(cls, values: Iterable[float], label: str = "", *, is_log: bool = False, from_zero: bool = False) -> "Axis":
         """Return an axis that has room for all values; what is not positive has no place on a logarithmic one."""
         found = [value for value in values if math.isfinite(value) and (value > 0 or not is_log)] or [1.0]
         low, high = min(found), max(found)
