@@ -44,6 +44,24 @@ def test_what_differs_under_one_name_is_told() -> None:
     assert [(one.name, len(one.records)) for one in settings] == [("L, train.epochs=3", 2), ("L, train.epochs=2", 1)]
 
 
+def test_a_name_has_the_same_keys_on_every_task() -> None:
+    rates = [("rte", 1), ("rte", 2), ("cola", 1)]
+    records = [make_record(task=task, label="L", config={"train": {"learning_rate": x}}) for task, x in rates]
+    names = [(one.task, one.name) for one in settings_of(cells_of(*records))]
+    assert names == [(task, f"L, train.learning_rate={rate}") for task, rate in rates]
+
+
+def test_models_are_told_apart_by_their_names_if_these_differ() -> None:
+    models = [{"name": "a", "path": "x"}, {"name": "b", "path": "y"}]
+    same = [{"name": "a", "path": "x"}, {"name": "a", "path": "y"}]
+    for used, names in (
+        (models, ["L, model.name=a", "L, model.name=b"]),
+        (same, ["L, model.path=x", "L, model.path=y"]),
+    ):
+        records = [make_record(label="L", config={"model": model}) for model in used]
+        assert [one.name for one in settings_of(cells_of(*records))] == names
+
+
 def test_what_changes_nothing_of_a_result_does_not_part_runs() -> None:
     places = [
         {"run_dir": str(s), "sweep": {"retry": s}, "track": f"{s}", "estimate": {"reuse": str(s)}} for s in (1, 2)
@@ -140,6 +158,22 @@ def test_the_baseline_is_plain_peft_of_the_same_kind_else_lora() -> None:
         **{"bottleneck, cut": "bottleneck", "LoRA qv": None, "LoRA": None, "LoRA, cut": "LoRA"},
         **{"LoRA qv, cut": "LoRA qv", "other": None, "another model": None},
     }
+
+
+def test_no_other_baseline_steps_in_for_one_that_is_missing() -> None:
+    kinds = {"peft": "bottleneck"}
+    begun = [
+        make_cell(make_record(task="rte", label="adapters", plain=True, **kinds), "task=rte method=adapters seed=1"),
+        *(make_cell(make_record(task=task, label="adapters, cut", **kinds)) for task in ("rte", "cola")),
+        *(make_cell(make_record(task=task, label="LoRA", plain=True)) for task in ("rte", "cola")),
+    ]
+    missing = make_cell(None, "task=cola method=adapters seed=1")
+    settings = settings_of([*begun, missing])
+    baseline = baseline_of(named(settings, "cola", "adapters, cut"), settings)
+    assert baseline is named(settings, "cola", "adapters")
+    assert baseline.missing == (missing,)
+    settings = settings_of(begun)
+    assert baseline_of(named(settings, "cola", "adapters, cut"), settings) is named(settings, "cola", "LoRA")
 
 
 def test_comparisons_are_paired_by_seed() -> None:

@@ -3,6 +3,8 @@
 import csv
 import io
 import re
+import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,9 +69,9 @@ def test_the_table_of_methods_by_hand() -> None:
         },
         LIGHT: {
             **{"method": LIGHT, "rte (accuracy)": "80.0 ± 2.0", "cola (matthews_correlation)": "54.0 ± 4.0"},
-            # per seed 64, 70, 67; to LoRA -2 -2 -2 +10 +8 +9: of 64 sums of signs 12 are at least 21
+            # per seed 64, 70, 67; to LoRA -2 -2 -2 +10 +8 +9: of 64 sums of signs 16 are as far as 21
             "average": "67.0 ± 3.0",
-            "to plain PEFT": "+3.5 [−2.7, +9.7], p 0.22 (6 pairs)",
+            "to plain PEFT": "+3.5 [−2.9, +9.9], p 0.25 (6 pairs)",
             **{"blocks kept": "60.0 %", "PEFT trainables": "60"},
             **{"step speed-up": "2.00×", "whole-run time": "0.50×", "peak memory": "0.75×", "seeds": "3"},
         },
@@ -123,7 +125,8 @@ def test_missing_and_failed_cells_are_shown_as_such() -> None:
     assert rows[LIGHT]["step speed-up"] == "2.00× (1 of 2 tasks)"
     assert rows[LIGHT]["seeds"] == "0 to 1"
     text = markdown(cells)
-    assert "[1] rte, Light_PEFT & 1/3, seed 2 failed: ValueError: max_length=900 | too long" in text
+    assert "Without a result: 4 of 10 cells" in text
+    assert "[1] rte, Light_PEFT & 1/3, seed 2 failed: ValueError: max_length=900 \\| too long" in text
     assert "`python -m run task=rte method=Light seed=2`" in text
     assert f"[2] cola, LoRA, seed 3 failed: {'x' * 160}… `" in text
     tidy = tidy_of(cells)
@@ -153,7 +156,11 @@ def test_one_seed_has_no_spread_and_no_test() -> None:
 def test_seeds_that_the_baseline_lacks_are_in_the_mean_but_not_in_the_difference() -> None:
     cells = [*runs("rte", "LoRA", (1, 2)), *runs("rte", LIGHT, (2, 3))]
     assert details_of(cells)["rte", LIGHT][:5] == ("2", "81.0 ± 1.4", "[68.3, 93.7]", "LoRA", "−2.0")
-    assert tidy_of(cells)["rte", LIGHT, "score"]["difference_pairs"] == "1"
+    score = tidy_of(cells)["rte", LIGHT, "score"]
+    assert score["difference_pairs"] == "1"
+    assert [score[f"{what}_{end}"] for what in ("difference", "ratio") for end in ("low", "high", "p_value")] == [
+        ""
+    ] * 6
 
 
 def test_ties_are_no_difference() -> None:
@@ -167,6 +174,13 @@ def test_ties_are_no_difference() -> None:
 def test_a_setting_without_a_baseline_stands_alone() -> None:
     assert details_of(runs("rte", LIGHT))["rte", LIGHT][3:8] == ("-",) * 5
     assert rows_of(runs("rte", LIGHT))[LIGHT]["step speed-up"] == "-"
+
+
+def test_a_baseline_that_failed_is_no_measure() -> None:
+    record = make_record(status="failed", score=None, plain=True, label="LoRA")
+    cells = [make_cell(record, "task=rte", error="OSError: no"), *runs("rte", LIGHT, (1,))]
+    assert [row["step speed-up"] for row in rows_of(cells).values()] == ["-", "-"]
+    assert details_of(cells)["rte", LIGHT][3:5] == ("LoRA", "-")
 
 
 def test_records_of_an_older_layout_are_in_the_tables() -> None:
@@ -205,13 +219,35 @@ def test_latex_is_whole() -> None:
     assert r"100 \% of \{it\} failed\_\textbackslash{}" in code
 
 
+def test_latex_compiles(tmp_path: Path) -> None:
+    if shutil.which("pdflatex") is None or not shutil.which("kpsewhich"):
+        pytest.skip("needs pdflatex")
+    for package in ("booktabs.sty", "adjustbox.sty"):
+        if not subprocess.run(["kpsewhich", package], capture_output=True, text=True).stdout.strip():
+            pytest.skip(f"needs {package}")
+    error = "[1] * 100 % of {it} failed_\\ #1 ~^ <b> | $x$ − × ± é …"
+    body = latex([*sweep(), make_cell(None, "task=rte method=Light seed=9", error=error)])
+    head = r"\documentclass{article}\usepackage{booktabs,adjustbox}\begin{document}"
+    (tmp_path / "t.tex").write_text("\n".join([head, body, r"\end{document}"]), encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-draftmode", "t.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull \\hbox" not in done.stdout
+
+
 def test_markdown_has_whole_rows() -> None:
     lines = [line for line in markdown(sweep()).splitlines() if line.startswith("|")]
     assert [len(re.findall(r"(?<!\\)\|", line)) for line in lines] == [12] * (2 + 2) + [16] * (2 + 4)
 
 
 def test_the_smallest_p_is_said() -> None:
-    assert "3 pairs give no p below 0.25." in markdown(sweep())
+    assert "3 seeds give no p below 0.25." in markdown(sweep())
+    assert "no p below" not in markdown([*runs("rte", "LoRA", (1,)), *runs("rte", LIGHT, (1,))])
+
+
+def test_an_average_over_metrics_is_said_to_be_one() -> None:
+    assert "over different metrics (accuracy; matthews_correlation)" in markdown(sweep())
+    assert "different metrics" not in markdown([*runs("rte", "LoRA"), *runs("rte", LIGHT)])
 
 
 def test_two_runs_of_a_seed_are_said() -> None:

@@ -39,7 +39,7 @@ def to_markdown(table: Table) -> str:
 
 
 def to_latex(table: Table, notes: Iterable[str] = ()) -> str:
-    """Return the table as a LaTeX float for the package booktabs, its notes in small type below it."""
+    """Return the table as a LaTeX float for booktabs and adjustbox, its notes in small type below it."""
     columns = "l" * table.names + "r" * (len(table.header) - table.names)
     small = [rf"\par {latex_text(note)}" for note in notes]
     return "\n".join(
@@ -47,6 +47,7 @@ def to_latex(table: Table, notes: Iterable[str] = ()) -> str:
             r"\begin{table*}",
             r"\centering\small",
             rf"\caption{{{latex_text(table.caption)}}}",
+            r"\begin{adjustbox}{max width=\textwidth}",
             rf"\begin{{tabular}}{{{columns}}}",
             r"\toprule",
             _latex_row(table.header),
@@ -54,6 +55,7 @@ def to_latex(table: Table, notes: Iterable[str] = ()) -> str:
             *map(_latex_row, table.rows),
             r"\bottomrule",
             r"\end{tabular}",
+            r"\end{adjustbox}",
             *([r"\par\medskip\raggedright\footnotesize", *small] if small else []),
             r"\end{table*}",
         ]

@@ -79,7 +79,7 @@ class Overview:
         said = [f"{there} of {there + len(without)} seeds"] if there else []
         for status, count in Counter(cell.status for cell in without).items():
             marks = "".join(f" [{self._marks[id(cell)]}]" for cell in without if cell.status == status == BROKEN)
-            said.append(f"{status}{marks}" if count == len(without) == 1 else f"{count} {status}{marks}")
+            said.append(f"{status}{marks}" if not there and count == len(without) == 1 else f"{count} {status}{marks}")
         return "; ".join(said)
 
     @cached_property

@@ -70,7 +70,8 @@ def _distinct(records: Iterable[RunRecord], text: Callable[[RunRecord], str]) ->
 def _machine(record: RunRecord) -> str:
     hardware = record.hardware
     threads, processes = hardware.get("threads", UNKNOWN), hardware.get("processes", 1)
-    parts = [hardware.get("gpu"), hardware.get("processor"), f"{threads} threads", hardware.get("precision")]
+    ending = "" if threads == 1 else "s"
+    parts = [hardware.get("gpu"), hardware.get("processor"), f"{threads} thread{ending}", hardware.get("precision")]
     parts += [f"{processes} processes" if processes != 1 else None, hardware.get("platform")]
     return ", ".join(str(part) for part in parts if part)
 
@@ -130,7 +131,9 @@ def _data_warnings(records: Sequence[RunRecord]) -> list[str]:
 def _commands(cells: Iterable[Cell]) -> tuple[str, ...]:
     """Return the commands that the sweeps around the cells were called by."""
     sweeps = dict.fromkeys(cell.folder.parent / SWEEP for cell in cells if cell.folder is not None)
-    return tuple(dict.fromkeys(command for path in sweeps if path.exists() for command in read_json(path)["commands"]))
+    return tuple(
+        dict.fromkeys(command for path in sweeps if path.exists() for command in read_json(path).get("commands", ()))
+    )
 
 
 def _estimation(records: Iterable[RunRecord]) -> str:

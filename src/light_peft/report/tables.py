@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from light_peft.report.figures import FIGURES, Figure
-from light_peft.report.markup import Table, markdown_code, to_latex, to_markdown
+from light_peft.report.markup import Table, markdown_code, markdown_text, to_latex, to_markdown
 from light_peft.report.overview import NOTHING, Overview
 from light_peft.report.provenance import Provenance, provenance_of
 from light_peft.report.results import Setting
@@ -19,8 +19,11 @@ from light_peft.sweeps.cells import Cell
 from light_peft.writing import whole_file
 
 SCORE, BLOCKS, TRAINABLES = FIGURES["score"], FIGURES["blocks"], FIGURES["trainables"]
-COSTS = (("step speed-up", FIGURES["step_speed"]), ("whole-run time", FIGURES["seconds"]))
-COSTS += (("peak memory", FIGURES["memory"]),)
+COSTS = (
+    ("step speed-up", FIGURES["step_speed"]),
+    ("whole-run time", FIGURES["seconds"]),
+    ("peak memory", FIGURES["memory"]),
+)
 """What is given as a ratio to plain PEFT."""
 
 
@@ -31,7 +34,9 @@ def markdown(cells: Sequence[Cell]) -> str:
     parts = [to_markdown(methods_table(overview)), to_markdown(details_table(overview))]
     parts += [_list([*found.warnings, *_readings(overview)])]
     if overview.footnotes:
-        parts.append(_list([f"{text} {markdown_code(cell.command)}" for text, cell in overview.footnotes]))
+        parts.append(
+            "\n".join(f"- {markdown_text(text)} {markdown_code(cell.command)}" for text, cell in overview.footnotes)
+        )
     parts.append(_list([f"{name}: {text}" for name, text in _origins(found)]))
     if found.commands:
         parts.append("\n".join(["Commands:", "", *(f"    {command}" for command in found.commands)]))
@@ -43,7 +48,7 @@ def latex(cells: Sequence[Cell]) -> str:
     overview = Overview(cells)
     found = provenance_of(cells)
     origins = [f"{name}: {text}" for name, text in _origins(found)]
-    head = ["Needs the package booktabs; names beyond Latin letters need LuaLaTeX or XeLaTeX.", *origins]
+    head = ["Needs the packages booktabs and adjustbox; names beyond Latin letters need LuaLaTeX or XeLaTeX.", *origins]
     head += [f"Command: {command}" for command in found.commands]
     head += [f"{text} {cell.command}" for text, cell in overview.footnotes]
     comments = [f"% {' '.join(line.split())}" for line in head]
@@ -120,14 +125,21 @@ def _detail_row(overview: Overview, setting: Setting) -> tuple[str, ...]:
 
 def _readings(overview: Overview) -> list[str]:
     """Return how the tables are to be read."""
-    numbers = sorted({found.pairs for one in overview.settings if (found := overview.over_baselines([one], SCORE))})
-    floors = "".join(f" {pairs} pairs give no p below {_probability(smallest_p(pairs))}." for pairs in numbers)
+    tested = [found.pairs for one in overview.settings if (found := overview.over_baselines([one], SCORE))]
+    numbers = sorted(pairs for pairs in set(tested) if pairs > 1)
+    floors = "".join(f" {pairs} seeds give no p below {_probability(smallest_p(pairs))}." for pairs in numbers)
+    metrics = dict.fromkeys(overview.metric(task) for task in overview.tasks)
+    without = sum(len(setting.failed) + len(setting.missing) for setting in overview.settings)
+    unfinished = [f"Without a result: {without} of {len(overview.cells)} cells; the same sweep again runs them."]
     return [
         "Plain PEFT is that of the same kind (else LoRA) on the same task; all is paired by seed. Its own rows say 1×.",
         "Ratios are geometric means over seeds, then tasks; whole-run time includes the estimation, also one that "
-        "was taken over from another run. Peak memory is that of the process, on a GPU what is allocated there.",
+        "was taken over from another run, loading and evaluation. Peak memory is that of the process, on a GPU what is "
+        "allocated there.",
+        *([f"The average is over different metrics ({'; '.join(metrics)})."] if len(metrics) > 1 else []),
         "p: two-sided paired permutation test of the score, over all tasks and seeds in the first table, over the "
         "seeds of a task in the second; not corrected for the number of comparisons." + floors,
+        *(unfinished if without else []),
         *overview.repeated,
     ]
 
@@ -146,13 +158,13 @@ def _origins(found: Provenance) -> list[tuple[str, str]]:
 
 
 def _list(lines: Sequence[str]) -> str:
-    return "\n".join(f"- {' '.join(line.split())}" for line in lines)
+    return "\n".join(f"- {markdown_text(line)}" for line in lines)
 
 
 def _is_itself(row: Sequence[Setting]) -> str:
     """Return what a row of plain PEFT says of its ratio to plain PEFT; empty for others."""
-    begun = [setting for setting in row if setting.config]
-    return "1×" if begun and all(setting.is_baseline for setting in begun) else ""
+    there = [setting for setting in row if setting.records]
+    return "1×" if there and all(setting.is_baseline for setting in there) else ""
 
 
 def _average(row: Sequence[Setting], num_tasks: int) -> str:

@@ -21,7 +21,7 @@ COLUMNS += ("seeds", "folders")
 
 
 def tidy_csv(cells: Sequence[Cell]) -> str:
-    """Return the table; what does not apply is empty, a bound that is infinite too.
+    """Return the table; what does not apply is empty, and so are the bounds of a single pair.
 
     `low` and `high` are the ends of the 95 % interval; `difference_*` is setting less baseline, `ratio_*` setting over
     baseline, with their intervals and tests; `seeds` and `folders` name the runs behind it, in one order.
@@ -53,6 +53,8 @@ def _row(overview: Overview, setting: Setting, figure: Figure) -> dict[str, Any]
     for prefix, ratio in (("difference", False), ("ratio", True)):
         compared = overview.over_baselines([setting], figure, ratio)
         row |= {f"{prefix}_{name}": getattr(compared, name) for name in OVER if compared is not None}
+        if compared is not None and compared.pairs == 1:
+            row |= {f"{prefix}_low": None, f"{prefix}_high": None}
     return row
 
 
