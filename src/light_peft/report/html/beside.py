@@ -8,7 +8,7 @@ from statistics import fmean
 from light_peft.report.html.entries import Column, Entry, Table, amount, difference, probability, times
 from light_peft.report.html.svg import Look
 from light_peft.report.overview import NOTHING, Overview
-from light_peft.report.results import FIGURES, Comparison, Setting
+from light_peft.report.results import FIGURES, Comparison, Figure, Setting
 
 SCORE, BLOCKS, TRAINABLES = FIGURES["score"], FIGURES["blocks"], FIGURES["trainables"]
 RATIOS = {
@@ -100,9 +100,10 @@ def details(overview: Overview, families: Sequence[Family], task: str) -> Table:
     limit, rows = scale_of(found), []
     for (family, setting), beside in zip(own, found, strict=True):
         link = family.link(task)
-        row = [family.entry._replace(link=link), _runs([setting], link), _score(overview, setting, family)]
+        row = [family.entry._replace(link=link), _runs([setting], link)]
+        row.append(_measured(setting, SCORE, link) if setting.records else _score(overview, setting, family))
         row += [difference(beside, link, limit), probability(beside, link)]
-        rows.append([*row, *(amount(list(setting.values(one).values()), one.digits, link) for one in measured)])
+        rows.append([*row, *(_measured(setting, figure, link) for figure in measured)])
     columns = [NAME, RUNS, Column(overview.metric(task), "× 100"), DIFFERENCE, TEST]
     return Table(task, [*columns, *(Column(one.title, one.unit) for one in measured)], rows)
 
@@ -127,9 +128,13 @@ def _mean_of_tasks(family: Family, key: str) -> list[float]:
     return [fmean(means)] if means else []
 
 
+def _measured(setting: Setting, figure: Figure, link: str) -> Entry:
+    return amount(list(setting.values(figure).values()), figure.digits, link)
+
+
 def _score(overview: Overview, setting: Setting, family: Family) -> Entry:
     """Return the scores of a setting; where runs have failed or are missing it says so."""
-    found = amount(list(setting.values(SCORE).values()), SCORE.digits, family.link(setting.task))
+    found = _measured(setting, SCORE, family.link(setting.task))
     state = overview.state(setting)
     if not setting.records:
         return found._replace(text=state, link="#broken")
