@@ -104,12 +104,13 @@ class Page:
         kinds = ("Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled")
         return [json.dumps(told)[:400] for method, told in self.events if method in kinds]
 
-    def shoot(self, selector: str = "html") -> bytes:
-        """A PNG of an element, however long it is."""
+    def shoot(self, selector: str = "html", height: int | None = None) -> bytes:
+        """A PNG of an element, however long it is, or of so many pixels of it."""
         box = self.run(
             f"(() => {{const r = document.querySelector({selector!r}).getBoundingClientRect();"
             "return {x: r.x + scrollX, y: r.y + scrollY, width: r.width, height: r.height}})()"
         )
+        box["height"] = min(box["height"], height or box["height"])
         shot = self.call("Page.captureScreenshot", clip={**box, "scale": 1}, captureBeyondViewport=True)
         return base64.b64decode(shot["data"])
 

@@ -24,6 +24,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=Path(), help="where the pictures go")
     parser.add_argument("--stem", default="report", help="how their names begin")
     parser.add_argument("--element", default="body", help="CSS selector of what is to be seen")
+    parser.add_argument("--height", type=int, help="pixels of it at most, from its top")
     parser.add_argument("--task", default="", help="show the figures of this task alone")
     asked = parser.parse_args()
     if not asked.page.is_file():
@@ -37,7 +38,7 @@ def main() -> int:
                     page.open(asked.page, width=width, height=height, dark=dark)
                     page.run(f"chooseTask({asked.task!r})")
                     target = asked.folder / f"{asked.stem}-{name}{'-dark' * dark}.png"
-                    target.write_bytes(page.shoot(asked.element))
+                    target.write_bytes(page.shoot(asked.element, asked.height))
                     print(target)
                     wrong += [f"{target.name}: {text}" for text in faults(page)]
     except FileNotFoundError as error:

@@ -171,13 +171,15 @@ def test_of_many_settings_the_first_have_panels_and_the_rest_is_said(tmp_path: P
 
 def test_the_front_of_a_search_is_drawn(tmp_path: Path) -> None:
     folder = write_sweep(tmp_path / "sweep")
-    trials = [{"number": n, "score": 0.5 + n / 10, "cost": 0.3 + n / 10, "status": "finished"} for n in range(3)]
-    failed = {"number": 3, "score": None, "cost": None, "status": "failed"}
-    write_json(folder / "search.json", {"cost": "blocks", "budget": "blocks=0.45", "trials": [*trials, failed]})
-    page = page_of(folder)
-    assert "trial 2: score 70.0, blocks 0.5" in page
-    assert "trial 3" not in page
-    assert "The dashed line is the budget." in page
-    (folder / "search.json").write_text("{", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"search\.json is damaged"):
-        page_of(folder)
+    trials = [{"number": n, "params": {"prune.ffn": n / 10}, "score": 0.5 + n / 10, "cost": 0.3} for n in range(3)]
+    failed = {"number": 3, "params": {"prune.ffn": 0.9}, "score": None, "cost": None}
+    search = {"cost": "blocks", "budget": {"blocks": 0.45}, "trials": [*trials, failed], "best": 2, "front": [2]}
+    write_json(folder / "search.json", search)
+    text = Elements(page_of(folder)).text
+    best = "trial 2: score 70.0, blocks 0.3 (prune.ffn=0.2)"
+    assert f"3 of 4 trials finished; the diamond is the best, {best}; budget: blocks at most 0.45" in text
+    assert "trial 3" not in text
+    for damage in ("{", '{"cost": "blocks"}'):
+        (folder / "search.json").write_text(damage, encoding="utf-8")
+        with pytest.raises(ValueError, match=r"search\.json is damaged"):
+            page_of(folder)

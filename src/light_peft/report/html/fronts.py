@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from light_peft.report.html.svg import Axis, Drawing, Look, Panel, Point
 from light_peft.report.results import FIGURES, Figure, Setting
@@ -79,37 +79,3 @@ def _draw_bars(panel: Panel, across: Spread, up: Spread, look: Look) -> None:
         panel.line(ends, f"{look.css} error")
     if up.deviation:
         panel.line([(across.mean, up.mean + side * up.deviation) for side in (-1, 1)], f"{look.css} error")
-
-
-def search_front(search: Mapping[str, Any]) -> Drawing | None:
-    """Return the trials of a search by cost and score, its budget and its front; None where too few have finished."""
-    trials = [t for t in search.get("trials", ()) if t.get("score") is not None and t.get("cost") is not None]
-    if len(trials) < 2:
-        return None
-    cost = str(search.get("cost") or "cost")
-    points = {
-        str(trial.get("number", place)): (trial["cost"], 100 * trial["score"]) for place, trial in enumerate(trials)
-    }
-    budget = _limit(search.get("budget"))
-    x = Axis.over([*(x for x, _ in points.values()), *([budget] if budget is not None else [])], f"cost: {cost}")
-    panel = Panel(x, Axis.over([y for _, y in points.values()], "score × 100"), "trials of the search")
-    if budget is not None:
-        panel.upright(budget)
-    front = front_of(points, more_x_is_better=False)
-    _draw_front(panel, [points[name] for name in front])
-    for name, (across, up) in points.items():
-        look, css = (Look("accent"), "") if name in front else (Look("base"), "small")
-        panel.dot((across, up), look, f"trial {name}: score {up:.1f}, {cost} {across:.4g}", css)
-    return Drawing("Trials", panel.svg(), "The dashed line is the budget." if budget is not None else "")
-
-
-def _limit(budget: Any) -> float | None:
-    """Return the number of a budget, however it is written: 0.6, {"blocks": 0.6}, "blocks=0.6"."""
-    if isinstance(budget, Mapping):
-        return _limit(next(iter(budget.values()), None))
-    if isinstance(budget, str):
-        budget = budget.rsplit("=", 1)[-1]
-    try:
-        return float(budget)
-    except (TypeError, ValueError):
-        return None

@@ -7,17 +7,18 @@ the page's own.
 import base64
 import hashlib
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from light_peft.artifacts import RunRecord, read_json
+from light_peft.artifacts import RunRecord
 from light_peft.report.html import beside, costs, headline, runs
 from light_peft.report.html.facts import data_of
 from light_peft.report.html.pairs import payload_of
+from light_peft.report.html.searches import search_in
 from light_peft.report.html.sections import sections_of
 from light_peft.report.html.series import MOST, looks_of, shown_of
 from light_peft.report.overview import Overview
@@ -26,8 +27,6 @@ from light_peft.sweeps.cells import Cell
 
 HERE = Path(__file__).parent
 TEMPLATE, STYLE, SCRIPT = "page.html", "page.css", "page.js"
-SEARCH = "search.json"
-"""What a search leaves in the folder of its sweep."""
 
 
 def render(cells: Sequence[Cell], folders: Sequence[Path], place: Path) -> str:
@@ -53,7 +52,7 @@ def render(cells: Sequence[Cell], folders: Sequence[Path], place: Path) -> str:
         families=families,
         headline=headline.of_run(single) if single else headline.of_sweep(overview, families),
         broken=runs.broken_of(overview, place),
-        sections=sections_of(shown, looks, [_search_in(folder) for folder in folders]),
+        sections=sections_of(shown, looks, [found for folder in folders if (found := search_in(folder))]),
         left_out=len([setting for setting in overview.settings if setting.records]) - len(shown),
         most=MOST,
         pairs=payload_of(overview, families),
@@ -95,9 +94,3 @@ def _own_commands(cells: Sequence[Cell]) -> list[str]:
     """Return the command of a single run that no sweep asked for, as it was called."""
     words = cells[0].record.words if len(cells) == 1 and cells[0].record is not None else []
     return [shlex.join(["python", "-m", "run", *words])] if words else []
-
-
-def _search_in(folder: Path) -> Mapping[str, Any]:
-    """Return what a search has left in the folder; nothing if there was none."""
-    found = read_json(folder / SEARCH) if (folder / SEARCH).exists() else {}
-    return found if isinstance(found, dict) else {}

@@ -1,7 +1,7 @@
 """The sections of figures on a page, each with its panels by task."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from light_peft.report.html import curves, distributions, fronts, ranks, structure
 from light_peft.report.html.series import tasks_of
@@ -40,14 +40,13 @@ class Section(NamedTuple):
     is_long: bool = False
 
 
-def sections_of(settings: Sequence[Setting], looks: Looks, searches: Sequence[Mapping[str, Any]]) -> list[Section]:
-    """Return the sections that have something to show."""
+def sections_of(settings: Sequence[Setting], looks: Looks, searches: Sequence[Drawing]) -> list[Section]:
+    """Return the sections that have something to show; `searches` are the panels of searches."""
     names = {setting.name for setting in settings}
     legend = {name: look for name, look in looks.items() if name in names}
+    searched = [Block("", "Search", list(searches))] if searches else []
     found = [
-        Section(
-            "front", "What a score costs", FRONT, [*_searches(searches), *_by_task(settings, looks, _fronts)], legend
-        ),
+        Section("front", "What a score costs", FRONT, [*searched, *_by_task(settings, looks, _fronts)], legend),
         Section("layers", "What is left of the model", LAYERS, [*_by_task(settings, looks, _layers)], {}),
         Section("ranks", "What is left of PEFT", RANKS, [*_by_task(settings, looks, _ranks)], {}),
         Section("curves", "Loss and score", CURVES, [*_by_task(settings, looks, _curves)], legend),
@@ -100,11 +99,6 @@ def _by_task(settings: Sequence[Setting], looks: Looks, panels: Panels) -> Itera
 
 def _fronts(task: str, settings: Sequence[Setting], looks: Looks) -> Iterator[Block]:
     yield Block(task, task, fronts.fronts(settings, looks))
-
-
-def _searches(searches: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
-    drawings = [drawing for search in searches if (drawing := fronts.search_front(search))]
-    yield from [Block("", "Search", drawings)] if drawings else []
 
 
 def _layers(task: str, settings: Sequence[Setting], looks: Looks) -> Iterator[Block]:
