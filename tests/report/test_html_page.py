@@ -40,6 +40,7 @@ def test_every_number_of_a_table_leads_to_its_runs_and_their_folders_are_there(t
     page = page_of(folder, place)
     links = [link for link in Elements(page).values("href") if not link.startswith(("#", "data:"))]
     assert len(links) == 8, "two tasks, two settings, two seeds"
+    assert not any(set(link) & set(" #") for link in links), "as a link has them"
     assert {(place / unquote(link)).resolve() for link in links} == {
         path.parent.resolve() for path in folder.rglob(RECORD)
     }

@@ -27,15 +27,18 @@ def _row(task: str, split: str, records: Sequence[RunRecord]) -> list[Entry]:
     twice, sources = _distinct(records, "duplicates", split), _distinct(records, "sources", split)
     digests = _distinct(records, "digests", split)
     shown = ", ".join(digest[:SHORT] for digest in digests[:SHOWN])
-    more = f"and {len(digests) - SHOWN} more" if len(digests) > SHOWN else ""
     return [
         Entry(task, task),
         Entry(split, split),
         Entry(" or ".join(f"{int(count):,}" for count in counts), counts[0]),
         Entry(" or ".join(twice), "".join(twice[:1])),
-        Entry(shown, shown, note=more, hint="\n".join(digests)),
-        Entry(", ".join(sources), "".join(sources[:1])),
+        Entry(shown, shown, note=_more(digests, SHOWN), hint="\n".join(digests)),
+        Entry("".join(sources[:1]), "".join(sources[:1]), note=_more(sources, 1), hint="\n".join(sources)),
     ]
+
+
+def _more(values: Sequence[str], shown: int) -> str:
+    return f"and {len(values) - shown} more" if len(values) > shown else ""
 
 
 def _distinct(records: Sequence[RunRecord], field: str, split: str) -> list[str]:
