@@ -86,6 +86,9 @@ def test_two_settings_are_chosen_and_turned_round(page: Page, file: Path) -> Non
     )
     turned = page.run(rows)
     assert turned[2][1] == "+4.5"
+    assert (
+        page.run("document.getElementById(document.querySelector('[data-runs=a]').hash.slice(1)).innerText") == "LoRA"
+    )
     low, high = first[0][2].strip("[]").split(", ")
     swapped = [text[1:] if text.startswith("−") else f"−{text}" for text in (high, low)]
     assert turned[0][2] == f"[{swapped[0]}, {swapped[1]}]"

@@ -118,8 +118,8 @@ def test_any_two_settings_beside_each_other_are_what_compare_says(tmp_path: Path
         assert found is not None
         rounded = [round(x, 3) for x in (found.mean, found.low, found.high)]
         assert payload["pairs"]["0,1"][task] == [*rounded, found.p_value, 2]
-    assert payload["pairs"]["0,1"]["all"][0] == pytest.approx(4.5)
-    assert payload["pairs"]["0,1"]["all"][4] == 4
+    assert payload["pairs"]["0,1"][""][0] == pytest.approx(4.5)
+    assert payload["pairs"]["0,1"][""][4] == 4
 
 
 def test_the_page_of_one_run_has_its_phases_and_no_tables_of_settings(tmp_path: Path) -> None:

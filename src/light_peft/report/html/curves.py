@@ -94,8 +94,8 @@ def _draw(
 
 def estimation_steps(record: RunRecord) -> int:
     """Return the optimizer steps that a run's estimation took; 0 without one."""
-    steps = record.phases.get("estimate", {}).get("steps") or 0
-    return max(steps, *(entry["step"] for entry in record.history if entry.get("phase") == "estimate"), 0, 0)
+    counted = record.phases.get("estimate", {}).get("steps") or 0
+    return max([counted, *(entry["step"] for entry in record.history if entry.get("phase") == "estimate")])
 
 
 def _losses(record: RunRecord) -> Curve:

@@ -93,12 +93,13 @@ function whisker(found, limit) {
 function beside(data, a, b) {
   const found = data.pairs[a < b ? `${a},${b}` : `${b},${a}`] || {};
   const turned = ([mean, low, high, p, n]) => (a < b ? [mean, low, high, p, n] : [-mean, high === null ? null : -high, low === null ? null : -low, p, n]);
-  return [...data.tasks, "all"].filter((task) => found[task]).map((task) => [task === "all" ? "all tasks" : task, turned(found[task])]);
+  return [...data.tasks, ""].filter((task) => found[task]).map((task) => [task || "all tasks", turned(found[task])]);
 }
 
 function showPair(section) {
   const data = JSON.parse(document.getElementById("pairs-data").textContent);
   const [a, b] = ["a", "b"].map((name) => Number(section.querySelector(`select[name=${name}]`).value));
+  for (const [name, index] of [["a", a], ["b", b]]) section.querySelector(`[data-runs=${name}]`).href = `#${data.anchors[index]}`;
   const rows = a === b ? [] : beside(data, a, b);
   const bounds = rows.flatMap(([, found]) => found.slice(0, 3)).filter((value) => value !== null);
   const limit = 1.08 * Math.max(...bounds.map(Math.abs), 0.01);
