@@ -280,8 +280,8 @@ def process(folder: Path, *words: str) -> subprocess.Popen[str]:
 
 @pytest.mark.slow
 def test_a_sweep_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
-    """Of three cells, each in a process of its own, one has finished when the sweep is killed; the others run then."""
-    killed = process(tmp_path, "seed=1,2,3", "runtime.threads=1")
+    """Of two cells, each in a process of its own, one has finished when the sweep is killed; the other runs then."""
+    killed = process(tmp_path, "seed=1,2", "runtime.threads=1")
     deadline = time.monotonic() + 300
     while not any(RunRecord.read(path.parent).status == "finished" for path in tmp_path.rglob(RECORD)):
         assert time.monotonic() < deadline
@@ -290,30 +290,23 @@ def test_a_sweep_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     killed.kill()
     killed.communicate()
     before = moments(tmp_path)
-    states = [cell.status for cell in cells(tmp_path)]
-    assert states[0] == "finished"
-    assert states[2] == "missing"
-    outcome = sweep(tmp_path, "seed=1,2,3", "runtime.threads=1", HERE)
+    first, second = cells(tmp_path)
+    assert first.folder is not None
+    assert (first.status, second.status in ("missing", "running")) == ("finished", True)
+    outcome = sweep(tmp_path, "seed=1,2", "runtime.threads=1", HERE)
     assert outcome.code == 0, outcome.output
-    after = moments(tmp_path)
-    assert [line.endswith("finished before") for line in outcome.output.splitlines()[:3]] == [
-        True,
-        states[1] == "finished",
-        False,
-    ]
-    assert {name for name in before if after[name] == before[name]} >= {
-        cell.folder.name for cell in cells(tmp_path)[:1] if cell.folder
-    }
-    assert [cell.status for cell in cells(tmp_path)] == ["finished"] * 3
+    assert [line.endswith("finished before") for line in outcome.output.splitlines()[:2]] == [True, False]
+    assert moments(tmp_path)[first.folder.name] == before[first.folder.name]
+    assert [cell.status for cell in cells(tmp_path)] == ["finished"] * 2
 
 
 @pytest.mark.slow
 def test_cells_side_by_side_fail_like_others(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Joblib's jobs run in processes of their own, and what comes of them is known here all the same."""
-    words = ["runtime.threads=1", HERE, "prune.attn=0.25,0.99,0.5"]
+    words = ["runtime.threads=1", HERE, "prune.attn=0.25,0.99"]
     outcome = sweep(tmp_path, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", *words)
     assert outcome.code == 2, outcome.output
-    assert [cell.status for cell in cells(tmp_path)] == ["finished", "failed", "finished"]
+    assert [cell.status for cell in cells(tmp_path)] == ["finished", "failed"]
     assert outcome.message.splitlines()[1].startswith("  prune.attn=0.99: prune.attn=0.99 leaves 0 of 4 groups")
     assert "error" not in capfd.readouterr().err
     before = moments(tmp_path)
