@@ -94,8 +94,8 @@ class RunKeeper:
         if phase is not None and "optimizer" in shared:
             phase.optimizer.load_state_dict(shared["optimizer"])
             phase.scheduler.load_state_dict(shared["scheduler"])
-            if self.accelerator.scaler is not None:
-                self.accelerator.scaler.load_state_dict(shared["scaler"])
+        if self.accelerator.scaler is not None and "scaler" in shared:
+            self.accelerator.scaler.load_state_dict(shared["scaler"])
         restore_random_states(own["random"], self.accelerator.device)
 
     def keep(self, stage: str, step: int, model: nn.Module, phase: Phase | None, parts: Mapping[str, Stateful]) -> None:
@@ -109,47 +109,71 @@ class RunKeeper:
         }
         if phase is not None:
             shared |= {"optimizer": phase.optimizer.state_dict(), "scheduler": phase.scheduler.state_dict()}
-            scaler = self.accelerator.scaler
-            shared["scaler"] = scaler.state_dict() if scaler is not None else None
+        if (scaler := self.accelerator.scaler) is not None:  # the next phase goes on with it
+            shared["scaler"] = scaler.state_dict()
         own = {
             "parts": {name: part.state() for name, part in parts.items()},
             "meter": self.meter.state(),
             "random": random_states(self.accelerator.device),
         }
         checkpoint = Checkpoint(stage, step, shared, own)
+        if self._estimations is not None and phase is None:
+            self._lend(checkpoint)  # first, so that a kill in between leaves no estimation that nobody else gets
         self._checkpoints.write(checkpoint)
-        if self._estimations is not None and stage == STAGES[0] and phase is None:
-            self._estimations.put(checkpoint)
 
     @contextmanager
-    def estimation_of(self, estimations: Estimations | None) -> Iterator[None]:
+    def estimation_of(self, estimations: Estimations | None) -> Iterator[bool]:
         """Have the estimation that is made within the block taken from other runs, and let others have it.
 
-        Where there is one, this run goes on from its end; the record says so, and what it has cost is charged as if it
-        had been made here.
+        Gives whether it is another run's: this one then goes on from its end. What it has cost is charged either way as
+        if it had been made here; the record says whether it was.
         """
-        if estimations is None or self.found is not None:
-            yield
+        is_over = self.found is not None and "optimizer" not in self.found.shared
+        if estimations is None or is_over:
+            yield False
+            if estimations is not None:
+                self._note_estimation(estimations, None, 0.0)
             return
-        with estimations.needed() as found:
-            if found is None:
+        before = self.meter.phases[STAGES[0]].seconds if STAGES[0] in self.meter.phases else 0.0
+        with estimations.needed() as made:
+            if made is None:
                 self._estimations = estimations
             else:
-                self._borrow(found)
-            self.record.estimation = {"reused": found is not None, "folder": str(estimations.folder)}
+                self._borrow(made)
             try:
-                yield
+                yield made is not None
             finally:
                 self._estimations = None
+        self._note_estimation(estimations, made, before)
 
-    def _borrow(self, found: Checkpoint) -> None:
+    def _borrow(self, made: Checkpoint) -> None:
         """Go on from the end of another run's estimation."""
-        self.found = found
-        own = {"estimate": found.own["meter"]["estimate"]}
-        self.meter.restore(self.meter.state() | own)
-        losses = [entry for entry in found.shared["record"]["history"] if entry["phase"] == STAGES[0]]
-        self.record.history += losses
-        logger.info("takes over an estimation of %d steps, made by another run", found.step)
+        self.found = made
+        self.meter.restore(self.meter.state() | {STAGES[0]: made.own["meter"]})
+        self.record.history = list(made.shared["losses"])
+        logger.info("takes over an estimation of %d steps, made by %s", made.step, made.shared["made_by"])
+
+    def _lend(self, end: Checkpoint) -> None:
+        """Let other runs have what they need of the end of the estimation."""
+        assert self._estimations is not None
+        losses = [entry for entry in end.shared["record"]["history"] if "loss" in entry]
+        shared: State = {name: end.shared[name] for name in ("model", "scaler") if name in end.shared}
+        shared |= {"losses": losses, "made_by": str(self.folder)}
+        own = end.own | {"meter": end.own["meter"][STAGES[0]]}
+        self._estimations.put(Checkpoint(end.stage, end.step, shared, own))
+
+    def _note_estimation(self, estimations: Estimations, made: Checkpoint | None, before: float) -> None:
+        """Note whose estimation it is; `before` are the seconds that an attempt of this run's own has cost."""
+        cost = self.meter.phases[STAGES[0]]
+        seconds = cost.seconds if made is None else made.own["meter"]["seconds"]
+        self.record.estimation = {
+            "reused": made is not None,
+            "folder": str(estimations.folder),
+            "made_by": str(self.folder) if made is None else made.shared["made_by"],
+            "seconds": seconds,
+            "spent": cost.seconds if made is None else before + cost.seconds - seconds,
+        }
+        cost.seconds = seconds
 
     def check_data(self, digests: Mapping[str, str]) -> None:
         """Hold the data against those that the run began with.
