@@ -178,7 +178,7 @@ def test_a_damaged_estimation_is_made_again(tmp_path: Path, shared: Path) -> Non
 
 @pytest.mark.parametrize(
     ("words", "expected"),
-    [((), False), (("estimate.reuse=off",), False), (("estimate.reuse=./X",), True)],
+    [((), False), (('estimate.reuse="off"',), False), (("estimate.reuse=./X",), True)],
 )
 def test_where_estimations_are_shared(words: tuple[str, ...], expected: bool) -> None:
     assert estimates.is_shared(changed(*words)) == expected

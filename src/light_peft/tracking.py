@@ -67,11 +67,10 @@ class Tracking:
             return self
         if self._is_new:
             shutil.rmtree(self._place, ignore_errors=True)
-        else:
-            self._find()
+        is_known = self._find()
         try:
             self._tracker = self._started()
-            if not self._logged:
+            if not is_known:
                 self._tracker.store_init_configuration(plain(settings_of(asdict(self._config))))
         except Exception as error:  # a tracker's library and its server raise whatever they like
             raise ValueError(
@@ -127,15 +126,17 @@ class Tracking:
         before = (estimation.steps or 0) if estimation is not None and entry["phase"] != "estimate" else 0
         return before + int(entry["step"])
 
-    def _find(self) -> None:
-        """Take up the tracker's run that an attempt before this one has begun, if there is one."""
+    def _find(self) -> bool:
+        """Take up the tracker's run that an attempt before this one has begun; whether there is one."""
         if not self._position.exists():
-            return
+            return False
         try:
             values = artifacts.read_json(self._position)
             self._id, self._logged = str(values["id"]), int(values["logged"])
         except (ValueError, KeyError, TypeError) as error:
             logger.warning("%s is damaged (%s): what has been logged is logged again", self._position, error)
+            return False
+        return True
 
     def _note(self) -> None:
         """Write down how far it has come; not synced to the disk, since after a power cut an entry twice is no loss."""
