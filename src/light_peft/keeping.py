@@ -67,7 +67,8 @@ class RunKeeper:
         self.record, self.meter = record, meter
         self._checkpoints = Checkpoints(folder, config.keep, accelerator)
         self._digests: dict[str, str] = {}
-        self._estimations: Estimations | None = None
+        self._is_lending = False
+        self._end: Checkpoint | None = None
         self.found = self._checkpoints.latest()
         if self.found is not None:
             self._take_up(self.found)
@@ -117,9 +118,8 @@ class RunKeeper:
             "random": random_states(self.accelerator.device),
         }
         checkpoint = Checkpoint(stage, step, shared, own)
-        if self._estimations is not None and phase is None:
-            self._lend(checkpoint)  # first, so that a kill in between leaves no estimation that nobody else gets
         self._checkpoints.write(checkpoint)
+        self._end = checkpoint if self._is_lending and phase is None else None
 
     @contextmanager
     def estimation_of(self, estimations: Estimations | None) -> Iterator[bool]:
@@ -136,14 +136,12 @@ class RunKeeper:
             return
         before = self.meter.phases[STAGES[0]].seconds if STAGES[0] in self.meter.phases else 0.0
         with estimations.needed() as made:
-            if made is None:
-                self._estimations = estimations
-            else:
+            if made is not None:
                 self._borrow(made)
-            try:
-                yield made is not None
-            finally:
-                self._estimations = None
+            self._is_lending = made is None
+            yield made is not None
+            if self._is_lending:
+                self._lend(estimations)
         self._note_estimation(estimations, made, before)
 
     def _borrow(self, made: Checkpoint) -> None:
@@ -153,14 +151,17 @@ class RunKeeper:
         self.record.history = list(made.shared["losses"])
         logger.info("takes over an estimation of %d steps, made by %s", made.step, made.shared["made_by"])
 
-    def _lend(self, end: Checkpoint) -> None:
-        """Let other runs have what they need of the end of the estimation."""
-        assert self._estimations is not None
+    def _lend(self, estimations: Estimations) -> None:
+        """Let other runs have what they need of the end of the estimation, and what all of it has cost."""
+        end, cost = self._end, self.meter.phases[STAGES[0]]
+        assert end is not None, "estimation ends with a checkpoint"
         losses = [entry for entry in end.shared["record"]["history"] if "loss" in entry]
         shared: State = {name: end.shared[name] for name in ("model", "scaler") if name in end.shared}
         shared |= {"losses": losses, "made_by": str(self.folder)}
-        own = end.own | {"meter": end.own["meter"][STAGES[0]]}
-        self._estimations.put(Checkpoint(end.stage, end.step, shared, own))
+        whole = {"seconds": cost.seconds, "peak_memory_bytes": cost.peak_memory_bytes}
+        own = end.own | {"meter": end.own["meter"][STAGES[0]] | whole}
+        estimations.put(Checkpoint(end.stage, end.step, shared, own))
+        self._is_lending, self._end = False, None
 
     def _note_estimation(self, estimations: Estimations, made: Checkpoint | None, before: float) -> None:
         """Note whose estimation it is; `before` are the seconds that an attempt of this run's own has cost."""
