@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from light_peft import artifacts, estimates
 from light_peft.artifacts import RunRecord
+from light_peft.asked import check_config
 from light_peft.config import Config, config_from_dict
 from light_peft.opening import NOT_COMPARED, lock_folder
 from run_cases import composed, killed_run, left_behind, whole_run
@@ -183,6 +184,13 @@ def test_a_damaged_estimation_is_made_again(tmp_path: Path, shared: Path) -> Non
 def test_where_estimations_are_shared(words: tuple[str, ...], expected: bool) -> None:
     assert estimates.is_shared(changed(*words)) == expected
     assert not estimates.is_shared(changed(*words, "prune.method=none"))
+
+
+@pytest.mark.parametrize("word", ["of", "False", "none"])
+def test_a_word_that_is_no_folder_is_a_mistake(word: str) -> None:
+    expected = rf"^estimate\.reuse={word}: must be auto, off or a folder; a new one here is \./{word}$"
+    with pytest.raises(ValueError, match=expected):
+        check_config(changed(f"estimate.reuse='{word}'"))
 
 
 def test_a_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:

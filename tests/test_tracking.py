@@ -84,6 +84,8 @@ class Library(ModuleType):
 
     def init(self, **words: Any) -> "Library":
         """Begin a run, which this is as well."""
+        assert not sys.stdin.isatty()
+        assert sys.stdin.read() == "", "who asks gets no answer"
         self.started.append(words)
         return self
 

@@ -9,7 +9,9 @@ import logging
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -117,7 +119,8 @@ class Tracking:
                 words["resume"] = "allow"
             project = os.environ.get("WANDB_PROJECT", PROJECT)
             tracker = WandBTracker(project, mode=mode, dir=str(self._place), **words)
-        tracker.start()
+        with no_questions():
+            tracker.start()
         return tracker
 
     def _step_of(self, entry: Mapping[str, Any]) -> int:
@@ -149,6 +152,18 @@ class Tracking:
     def _give_up(self, error: Exception) -> None:
         self._tracker = None
         logger.warning("track=%s: nothing more is logged (%s: %s)", self._config.track, type(error).__name__, error)
+
+
+@contextmanager
+def no_questions() -> Iterator[None]:
+    """Keep what a library asks at the terminal, such as for a login, from waiting for an answer: it fails instead."""
+    stdin = sys.stdin
+    with open(os.devnull, encoding="utf-8") as nothing:
+        sys.stdin = nothing
+        try:
+            yield
+        finally:
+            sys.stdin = stdin
 
 
 def values_of(entry: Mapping[str, Any]) -> dict[str, float]:
