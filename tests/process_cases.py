@@ -14,8 +14,10 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 import prefix_cases
+from light_peft.checkpoints import Checkpoint
 from light_peft.config import RuntimeConfig
 from light_peft.data.batches import STAND_IN, Batch
+from light_peft.estimates import Estimations
 from light_peft.meter import PhaseCost
 from light_peft.processes import any_of, on_main, sum_over
 from light_peft.runtime import start_runtime
@@ -120,6 +122,18 @@ def texts(accelerator: Accelerator) -> list[str]:
     return said
 
 
+def estimations(accelerator: Accelerator, folder: Path) -> list[str]:
+    """Return what one run puts into a folder of estimations and the next one, of as many processes, finds there."""
+    rank, said = accelerator.process_index, []
+    for _ in range(2):
+        of_one_run = Estimations(folder, {"seen by": rank}, accelerator)
+        with of_one_run.needed() as found:
+            said.append("none" if found is None else f"{found.shared['by']} {found.own['by']}")
+            if found is None:
+                of_one_run.put(Checkpoint("estimate", 1, {"by": rank}, {"by": rank}))
+    return [*said, of_one_run.folder.name]
+
+
 def work(rank: int, count: int, port: int, folder: str) -> None:
     """Be one of `count` processes."""
     group = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
@@ -133,5 +147,6 @@ def work(rank: int, count: int, port: int, folder: str) -> None:
         fed = prefix_cases.trained(accelerator, Path(folder) / "run", prefix_cache=wanted)
         assert fed.is_read == (wanted == "exact")
         save_file(fed.parameters, Path(folder) / f"{rank}.{wanted}")
-    (Path(folder) / f"{rank}.txt").write_text("\n".join(texts(accelerator)), encoding="utf-8")
+    said = [*texts(accelerator), *estimations(accelerator, Path(folder) / "estimates")]
+    (Path(folder) / f"{rank}.txt").write_text("\n".join(said), encoding="utf-8")
     torch.distributed.destroy_process_group()

@@ -52,11 +52,13 @@ LAYERS = (
         (
             *(
                 "light_peft.asked",
+                "light_peft.estimation",
                 "light_peft.launch",
                 "light_peft.loading",
                 "light_peft.phases",
                 "light_peft.pipeline",
                 "light_peft.prefix_cache",
+                "light_peft.tracking",
             ),
             *("light_peft.report.*", "light_peft.rescoring", "light_peft.session", "light_peft.worker"),
         ),

@@ -6,41 +6,14 @@ from typing import Any
 
 import pytest
 
-from light_peft import artifacts, keeping
+from light_peft import artifacts
 from light_peft.artifacts import RunRecord
-from run_cases import left_behind, whole_run
+from run_cases import killed_run, left_behind, whole_run
 
 SETTLED = ("estimate.stop=settled", "estimate.check_every=1", "estimate.patience=2", "estimate.tolerance=0.01")
 MOMENTS = ("prune.refit=true", "prune.compensate_bias=true", "prune.merge_cut_peft=true")
 ADALORA = ("peft=adalora", "peft.r=2", "peft.init_r=4", "peft.delta_t=1", "peft.tinit=0.1", "peft.tfinal=0.2")
 CACHED = ("train.prefix_cache=eval", "prune.module_depth=1", "peft.targets=[query,value]")
-
-
-class Killed(BaseException):
-    """No error that anything catches."""
-
-
-def killed_run(folder: Path, where: tuple[str, int], *words: str) -> None:
-    """Run in `folder` until a step of a phase is done but not yet kept."""
-    stage, _ = where
-    keep, is_due = keeping.RunKeeper.keep, keeping.PhaseKeeper.is_due
-
-    def dying_is_due(self: Any, done: int) -> bool:
-        if (self._phase.name, done) == where:
-            raise Killed
-        return is_due(self, done)
-
-    def dying_keep(self: Any, at: str, done: int, *rest: Any) -> None:
-        keep(self, at, done, *rest)
-        if at == stage == "evaluate":
-            raise Killed
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keeping.PhaseKeeper, "is_due", dying_is_due)
-        patch.setattr(keeping.RunKeeper, "keep", dying_keep)
-        with pytest.raises(Killed):
-            whole_run(folder, *words)
-    assert RunRecord.read(folder).status == "failed"
 
 
 @pytest.fixture(scope="module")

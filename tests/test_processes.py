@@ -60,6 +60,14 @@ def test_a_phase_leaves_nothing_wrapped_behind(folder: Path) -> None:
         assert (folder / f"{rank}.txt").read_text(encoding="utf-8").splitlines()[5] == "0 models left"
 
 
+def test_processes_share_one_estimation_and_each_gets_its_own_part(folder: Path) -> None:
+    """Whatever the others see, it is that of the main process's settings."""
+    main, other = ((folder / f"{rank}.txt").read_text(encoding="utf-8").splitlines()[6:] for rank in range(COUNT))
+    (made,) = (folder / "estimates").iterdir()
+    assert main == ["none", "0 0", made.name]
+    assert other == ["none", "0 1", made.name]
+
+
 def test_a_prefix_that_two_have_written_is_that_of_one(folder: Path) -> None:
     """Each process reads what the other has computed, and trains as without it, and as one process does."""
     alone = start_runtime(RuntimeConfig(device="cpu", precision="fp32"), 0)

@@ -67,7 +67,8 @@ class RunKeeper:
         self.record, self.meter = record, meter
         self._checkpoints = Checkpoints(folder, config.keep, accelerator)
         self._digests: dict[str, str] = {}
-        self._estimations: Estimations | None = None
+        self._is_lending = False
+        self._end: Checkpoint | None = None
         self.found = self._checkpoints.latest()
         if self.found is not None:
             self._take_up(self.found)
@@ -94,8 +95,8 @@ class RunKeeper:
         if phase is not None and "optimizer" in shared:
             phase.optimizer.load_state_dict(shared["optimizer"])
             phase.scheduler.load_state_dict(shared["scheduler"])
-            if self.accelerator.scaler is not None:
-                self.accelerator.scaler.load_state_dict(shared["scaler"])
+        if self.accelerator.scaler is not None and "scaler" in shared:
+            self.accelerator.scaler.load_state_dict(shared["scaler"])
         restore_random_states(own["random"], self.accelerator.device)
 
     def keep(self, stage: str, step: int, model: nn.Module, phase: Phase | None, parts: Mapping[str, Stateful]) -> None:
@@ -109,8 +110,8 @@ class RunKeeper:
         }
         if phase is not None:
             shared |= {"optimizer": phase.optimizer.state_dict(), "scheduler": phase.scheduler.state_dict()}
-            scaler = self.accelerator.scaler
-            shared["scaler"] = scaler.state_dict() if scaler is not None else None
+        if (scaler := self.accelerator.scaler) is not None:  # the next phase goes on with it
+            shared["scaler"] = scaler.state_dict()
         own = {
             "parts": {name: part.state() for name, part in parts.items()},
             "meter": self.meter.state(),
@@ -118,38 +119,62 @@ class RunKeeper:
         }
         checkpoint = Checkpoint(stage, step, shared, own)
         self._checkpoints.write(checkpoint)
-        if self._estimations is not None and stage == STAGES[0] and phase is None:
-            self._estimations.put(checkpoint)
+        self._end = checkpoint if self._is_lending and phase is None else None
 
     @contextmanager
-    def estimation_of(self, estimations: Estimations | None) -> Iterator[None]:
+    def estimation_of(self, estimations: Estimations | None) -> Iterator[bool]:
         """Have the estimation that is made within the block taken from other runs, and let others have it.
 
-        Where there is one, this run goes on from its end; the record says so, and what it has cost is charged as if it
-        had been made here.
+        Gives whether it is another run's: this one then goes on from its end. What it has cost is charged either way as
+        if it had been made here; the record says whether it was.
         """
-        if estimations is None or self.found is not None:
-            yield
+        is_over = self.found is not None and "optimizer" not in self.found.shared
+        if estimations is None or is_over:
+            yield False
+            if estimations is not None:
+                self._note_estimation(estimations, None, 0.0)
             return
-        with estimations.needed() as found:
-            if found is None:
-                self._estimations = estimations
-            else:
-                self._borrow(found)
-            self.record.estimation = {"reused": found is not None, "folder": str(estimations.folder)}
-            try:
-                yield
-            finally:
-                self._estimations = None
+        before = self.meter.phases[STAGES[0]].seconds if STAGES[0] in self.meter.phases else 0.0
+        with estimations.needed() as made:
+            if made is not None:
+                self._borrow(made)
+            self._is_lending = made is None
+            yield made is not None
+            if self._is_lending:
+                self._lend(estimations)
+        self._note_estimation(estimations, made, before)
 
-    def _borrow(self, found: Checkpoint) -> None:
+    def _borrow(self, made: Checkpoint) -> None:
         """Go on from the end of another run's estimation."""
-        self.found = found
-        own = {"estimate": found.own["meter"]["estimate"]}
-        self.meter.restore(self.meter.state() | own)
-        losses = [entry for entry in found.shared["record"]["history"] if entry["phase"] == STAGES[0]]
-        self.record.history += losses
-        logger.info("takes over an estimation of %d steps, made by another run", found.step)
+        self.found = made
+        self.meter.restore(self.meter.state() | {STAGES[0]: made.own["meter"]})
+        self.record.history = list(made.shared["losses"])
+        logger.info("takes over an estimation of %d steps, made by %s", made.step, made.shared["made_by"])
+
+    def _lend(self, estimations: Estimations) -> None:
+        """Let other runs have what they need of the end of the estimation, and what all of it has cost."""
+        end, cost = self._end, self.meter.phases[STAGES[0]]
+        assert end is not None, "estimation ends with a checkpoint"
+        losses = [entry for entry in end.shared["record"]["history"] if "loss" in entry]
+        shared: State = {name: end.shared[name] for name in ("model", "scaler") if name in end.shared}
+        shared |= {"losses": losses, "made_by": str(self.folder)}
+        whole = {"seconds": cost.seconds, "peak_memory_bytes": cost.peak_memory_bytes}
+        own = end.own | {"meter": end.own["meter"][STAGES[0]] | whole}
+        estimations.put(Checkpoint(end.stage, end.step, shared, own))
+        self._is_lending, self._end = False, None
+
+    def _note_estimation(self, estimations: Estimations, made: Checkpoint | None, before: float) -> None:
+        """Note whose estimation it is; `before` are the seconds that an attempt of this run's own has cost."""
+        cost = self.meter.phases[STAGES[0]]
+        seconds = cost.seconds if made is None else made.own["meter"]["seconds"]
+        self.record.estimation = {
+            "reused": made is not None,
+            "folder": str(estimations.folder),
+            "made_by": str(self.folder) if made is None else made.shared["made_by"],
+            "seconds": seconds,
+            "spent": cost.seconds if made is None else before + cost.seconds - seconds,
+        }
+        cost.seconds = seconds
 
     def check_data(self, digests: Mapping[str, str]) -> None:
         """Hold the data against those that the run began with.

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import datasets
 from accelerate.utils import send_to_device, set_seed
@@ -31,9 +31,17 @@ class Phases:
         keeper: Writes their checkpoints, and knows what the run goes on from.
     """
 
-    def __init__(self, config: Config, keeper: RunKeeper, interrupts: Interrupts, console: Console) -> None:
+    def __init__(
+        self,
+        config: Config,
+        keeper: RunKeeper,
+        interrupts: Interrupts,
+        console: Console,
+        has_grown: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Make ready; `has_grown` is called when a phase has added to the record's history."""
         self.config, self.keeper = config, keeper
-        self._interrupts, self._console = interrupts, console
+        self._interrupts, self._console, self._has_grown = interrupts, console, has_grown
 
     def make(self, name: str, groups: list[ParameterGroup], steps: int, examiner: Examiner) -> Phase:
         """Return the phase `name` of `steps` optimizer steps over these parameters."""
@@ -87,6 +95,7 @@ class Phases:
             def on_progress(step: int, loss: float) -> None:
                 show(step, loss)
                 record.history.append({"phase": phase.name, "step": step, "loss": loss})
+                self._has_grown()
                 logger.debug("%s: step %d of %d, loss %.4f", phase.name, step, phase.steps, loss)
 
             again = self._settings(phase.name).gradient_checkpointing

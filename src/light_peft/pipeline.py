@@ -15,11 +15,12 @@ from light_peft import artifacts
 from light_peft.artifacts import RunRecord
 from light_peft.checkout import git_state
 from light_peft.config import Config
-from light_peft.estimates import shared_estimation
+from light_peft.estimates import is_shared
+from light_peft.estimation import Estimation
 from light_peft.evaluation.examiner import Examiner
 from light_peft.hub import pinned
 from light_peft.interrupts import Interrupts
-from light_peft.keeping import RunKeeper, Stateful
+from light_peft.keeping import RunKeeper
 from light_peft.loading import read_plan, read_scores, save_run, write_decision
 from light_peft.meter import Meter, part
 from light_peft.model import check_length, count_block_parameters, count_parameters, describe
@@ -29,22 +30,19 @@ from light_peft.model.sizes import check_vocabulary
 from light_peft.peft_modules import check_model, peft_kind
 from light_peft.phases import Phases
 from light_peft.prefix_cache import PrefixCache
-from light_peft.processes import on_main, sum_over
+from light_peft.processes import on_main
 from light_peft.pruning import recovery
 from light_peft.pruning.budget import Target
-from light_peft.pruning.criteria import Subject, criterion_of
 from light_peft.pruning.decision import Budget, check_prunable, plan_of
-from light_peft.pruning.estimate import ImportanceRecorder, mask_groups, mask_penalty
-from light_peft.pruning.masks import masked
-from light_peft.pruning.moments import ConsumerMoments, Moments
+from light_peft.pruning.moments import Moments
 from light_peft.pruning.plan import PruneRule, PruningPlan, check_feasible, keep_all
 from light_peft.pruning.probe import Probe
 from light_peft.pruning.scores import Scores
-from light_peft.pruning.settle import Settlement
 from light_peft.pruning.surgery import cut_backbone, plan_cuts
 from light_peft.runtime import hardware, return_free_memory, versions
 from light_peft.tasks.registry import formulation_of
 from light_peft.tasks.splits import load_splits
+from light_peft.tracking import Tracking
 from light_peft.training.distill import TEACHER, DistilledLoss
 from light_peft.training.loop import Every, Observer
 from light_peft.training.optim import trainable_groups
@@ -73,25 +71,31 @@ class Run:
         self.moments: dict[str, Moments] = {}
         self.train_set: datasets.Dataset
         self.keeper = RunKeeper(folder, config.checkpoint, accelerator, record, self.meter)
-        self.phases = Phases(config, self.keeper, interrupts, console)
+        self.tracking = Tracking(config, self.keeper)
+        self.phases = Phases(config, self.keeper, interrupts, console, self.tracking.update)
         record.versions, record.git, record.hardware = versions(), git_state(), hardware(accelerator)
 
     def execute(self) -> None:
         """Go through all phases and fill the record; a stage whose output is there is not done again."""
-        try:
-            self.load()
-            scores = self.estimate() if self.config.prune.method != "none" else None
-            plan = self.decide(scores)
-            if self.config.train.distill and scores is not None:
-                self.teach()
-            self.cut(plan, scores)
-            self.train()
-            if not self.keeper.is_behind("train"):
-                self.evaluate()
-                self.answer()
-            self.save()
-        finally:
-            self.record.phases, self.record.totals = self.meter.to_json(PHASES), self.meter.totals()
+        with self.tracking:
+            try:
+                self.method()
+            finally:
+                self.record.phases, self.record.totals = self.meter.to_json(PHASES), self.meter.totals()
+
+    def method(self) -> None:
+        """Go through the phases in the paper's order."""
+        self.load()
+        scores = self.estimate() if self.config.prune.method != "none" else None
+        plan = self.decide(scores)
+        if self.config.train.distill and scores is not None:
+            self.teach()
+        self.cut(plan, scores)
+        self.train()
+        if not self.keeper.is_behind("train"):
+            self.evaluate()
+            self.answer()
+        self.save()
 
     def load(self) -> None:
         """Load data and model, and attach PEFT."""
@@ -121,6 +125,7 @@ class Run:
             self.everything = keep_all(heads, neurons, ranks)
             check_feasible(self.rule, self.everything)
             check_prunable(config.prune, self.kind.views(self.model), self.backbone)
+            self.origin = self._origin()
             self._place()
             self.budget = self._budget()
         self.record.data = splits.summary()
@@ -132,32 +137,10 @@ class Run:
         """Train PEFT, head and masks together; return the importance of everything that may be cut."""
         if self.keeper.is_behind("estimate"):
             return read_scores(self.folder)
-        config, steps = self.config.estimate, self.phases.estimation_steps(len(self.train_set))
-        rate = config.learning_rate or self.config.train.learning_rate
-        groups = trainable_groups(self.model, rate, self.config.train.weight_decay)
-        bare, criterion = self.kind.bare(self.model), criterion_of(self.config.prune.criterion)
-        others = shared_estimation(self.config, self.record, steps, self.accelerator)
-        with (
-            self.keeper.estimation_of(others),
-            self.meter.phase("estimate"),
-            masked(bare, self.backbone.sites, criterion.mask_use) as masks,
-        ):
-            phase = self.phases.make("estimate", groups + mask_groups(masks, rate, config), steps, self.examiner)
-            phase.penalty = mask_penalty(masks, config)
-            views, sums = self.kind.views(self.model), partial(sum_over, self.accelerator)
-            subject = Subject(bare, self.backbone, views, masks, self.config.prune, self.config.seed, sums)
-            recorder = ImportanceRecorder(subject, criterion(subject), config, steps, lambda: not phase.stands_in)
-            settlement = Settlement(recorder, lambda found: plan_of(found, self.rule, self.backbone), config)
-            phase.is_done = lambda: settlement.is_settled
-            moments = ConsumerMoments(subject, second=self.config.prune.refit, counts=lambda: recorder.is_active)
-            parts: dict[str, Stateful] = {"recorder": recorder, "settlement": settlement, "moments": moments}
-            with recorder.watching(self.model), moments.watching(self.model, recovery.needs_moments(self.config.prune)):
-                watching: list[Observer] = [recorder, settlement]
-                self.model = self.phases.run(phase, self.model, self.train_set, self.examiner, watching, parts)
-            self.moments = moments.total()
-            if not self.record.estimation.get("reused"):  # its checks were of what another run would cut
-                self.record.history += settlement.history
-            return recorder.scores()
+        estimation = Estimation(self.config, self.kind, self.backbone, self.phases, self.origin)
+        found = estimation.run(self.model, self.train_set, self.examiner)
+        self.model, self.moments = found.model, found.moments
+        return found.scores
 
     def decide(self, scores: Scores | None) -> PruningPlan:
         """Return what stays: everything without scores, else what the shares leave; both are files from here on.
@@ -248,6 +231,7 @@ class Run:
         record.best_score = max(record.score, -1.0 if record.best_score is None else record.best_score)
         step = after_step or self.phases.training_steps(len(self.train_set))
         record.history.append({"phase": "evaluate", "step": step, **metrics})
+        self.tracking.update()
         logger.info(", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
 
     def answer(self) -> None:
@@ -271,6 +255,12 @@ class Run:
         bare = self.kind.bare(self.model)
         blocks = [bare.get_submodule(path) for path in self.backbone.blocks]
         self.model = place(self.model, blocks, self.accelerator, self.config.runtime.sharding)
+
+    def _origin(self) -> str:
+        """Return the sha256 of the model that estimation begins with; nothing where no other run may use it."""
+        if not is_shared(self.config) or self.keeper.is_behind("estimate"):
+            return ""
+        return on_main(self.accelerator, lambda: artifacts.tensors_sha256(self.model.state_dict()))
 
     def _gather(self, *, keep: bool = True) -> None:
         """Have the model whole, on the CPU if it was sharded, and what estimation has found beside it."""

@@ -35,6 +35,7 @@ def rescore(run_dir: str, overrides: dict[str, Any], console: Console | None = N
     record = finished_record(folder)
     own = config_of(folder, record)
     own.save.predictions = False  # those of the run itself are not touched
+    own.track = "none"
     config = config_from_dict(asdict(own), overrides)
     check_config(config)
     quiet_libraries()

@@ -36,6 +36,7 @@ CHOICES = {
     "runtime.device": ("auto", "cpu", "cuda", "mps"),
     "runtime.sharding": ("none", "fsdp"),
     "sweep.show": ("table", "runs"),
+    "track": ("none", "tensorboard", "wandb"),
 }
 NUM_TEXTS: dict[str, tuple[int, float, str]] = {
     "classification": (1, 2, "one or two columns"),
@@ -180,6 +181,9 @@ def _contradictions(config: Config) -> Iterator[str]:
         yield f"{asked} trains the model's own weights and needs model.dtype=fp32"
     if data.source == "hub" and data.dir is not None:
         yield f"data.source=hub contradicts data.dir={data.dir}; leave one of them away"
+    reuse = config.estimate.reuse
+    if reuse not in ("auto", "off") and Path(reuse).name == reuse and not Path(reuse).is_dir():
+        yield f"estimate.reuse={reuse}: must be auto, off or a folder; a new one here is ./{reuse}"
     if data.dir is not None and not Path(data.dir).is_dir():
         yield f"data.dir={data.dir}: no such folder (it must hold glue/ or nyu-mll/glue/)"
 

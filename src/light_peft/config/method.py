@@ -139,8 +139,8 @@ class EstimateConfig:
     rank_score: str = "taylor"
     """taylor (|mean w*g| per factor, as published) | taylor_abs (sum |w*g|)."""
     reuse: str = "auto"
-    """auto | off | FOLDER: runs that differ only in what is cut share one estimation, which is kept there. auto: below
-    the folder of a sweep, and off without one."""
+    """Folder of estimations, which runs that differ only in what is cut share; `off`, or `auto`: below the folder of a
+    sweep, and off without one."""
     micro_batches: int = 1
     """Parts that each batch is cut into, a forward and a backward pass each: gradients and importance stay those of
     the whole batch, the memory falls."""
