@@ -15,7 +15,8 @@ from light_peft import artifacts, estimates
 from light_peft.artifacts import RunRecord
 from light_peft.asked import check_config
 from light_peft.config import Config, config_from_dict
-from light_peft.opening import NOT_COMPARED, lock_folder
+from light_peft.opening import lock_folder
+from light_peft.settings import NOT_COMPARED
 from run_cases import composed, killed_run, left_behind, whole_run
 
 MOMENTS = ("prune.criterion=mask", "prune.refit=true", "prune.compensate_bias=true", "estimate.check_every=1")

@@ -24,7 +24,7 @@ from light_peft import artifacts
 from light_peft.artifacts import RunRecord
 from light_peft.config import Config
 from light_peft.keeping import RunKeeper
-from light_peft.opening import settings_of
+from light_peft.settings import settings_of
 
 NONE, TENSORBOARD, WANDB = "none", "tensorboard", "wandb"
 PROJECT = "light-peft"
