@@ -6,12 +6,14 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from light_peft import door
+from light_peft.config import Config
 from light_peft.peft_modules import all_kinds
 from light_peft.pruning.criteria import criterion_names
 from light_peft.validation import check
@@ -77,23 +79,24 @@ def asked(*words: str) -> list[str]:
     return rest[3:]
 
 
-def cells(words: list[str], folder: Path) -> Iterator[list[str]]:
-    """Yield the words of the first and of the last cell of a sweep, its data below `folder`."""
+def assert_composes(words: list[str], folder: Path) -> None:
+    """The last cell of the sweep may start, its data below `folder`."""
     local = [f"data.dir={folder}" if word.startswith("data.dir=") else word for word in words]
-    for place in (0, -1):
-        yield [re.sub(r"=.*", f"={word.split('=', 1)[1].split(',')[place]}", word) for word in local]
+    cell = [re.sub(r"=.*", f"={word.split('=', 1)[1].split(',')[-1]}", word) for word in local]
+    check(composed(*[word for word in cell if not word.startswith("hydra.")]), all_kinds(), criterion_names())
 
 
-def assert_composes(words: list[str]) -> None:
-    check(composed(*[word for word in words if not word.startswith("hydra.")]), all_kinds(), criterion_names())
+@cache
+def method(name: str) -> Config:
+    """Return what a method composes to by itself."""
+    return composed(f"method={name}")
 
 
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("table", TABLES)
 def test_a_table_asks_for_cells_that_may_start(tmp_path: Path, table: str, scale: str) -> None:
     words = asked(f"table-{table}", f"SCALE={scale}")
-    for cell in cells(words, tmp_path):
-        assert_composes(cell)
+    assert_composes(words, tmp_path)
     values = dict(word.split("=", 1) for word in words)
     assert values["experiment"] == f"table_{table}"
     assert values["hydra.sweep.dir"] == f"outputs/tables/{table}_{scale}"
@@ -137,9 +140,9 @@ def test_the_table_is_written_and_the_exit_code_is_that_of_what_failed(tmp_path:
     assert report == f"-m light_peft.report {tmp_path}/glue --tables {tmp_path}/glue --print"
 
 
-def values_of(*words: str) -> dict[str, Any]:
-    """Return the settings that the words compose to, by dotted key, without the label."""
-    values = dict(flat(asdict(composed(*words)), ""))
+def values_of(name: str) -> dict[str, Any]:
+    """Return the settings of a method by dotted key, without the label."""
+    values = dict(flat(asdict(method(name)), ""))
     del values["label"]
     return values
 
@@ -154,7 +157,7 @@ def flat(values: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 @pytest.mark.parametrize(("one", "other"), DIFFERENCES, ids=lambda name: str(name))
 def test_two_methods_differ_in_what_they_say(one: str, other: str) -> None:
-    first, second = values_of(f"method={one}"), values_of(f"method={other}")
+    first, second = values_of(one), values_of(other)
     assert {key: value for key, value in second.items() if value != first[key]} == DIFFERENCES[one, other]
 
 
@@ -164,7 +167,7 @@ def test_every_method_is_held_against_another() -> None:
 
 
 def test_labels_tell_methods_apart() -> None:
-    labels = [composed(f"method={name}").label for name in METHODS]
+    labels = [method(name).label for name in METHODS]
     assert None not in labels
     assert len(set(labels)) == len(labels)
 
@@ -201,20 +204,17 @@ def test_every_experiment_says_how_to_run_it() -> None:
     assert said == {path.stem for path in (CONF / "experiment").glob("*.yaml")}
 
 
-@pytest.mark.parametrize(("name", "command"), header_commands(), ids=lambda value: str(value))
-def test_a_command_at_the_head_of_an_experiment_composes(tmp_path: Path, name: str, command: str) -> None:
+@pytest.mark.parametrize(("name", "command"), list(header_commands()), ids=lambda value: str(value))
+def test_a_command_at_the_head_of_an_experiment_may_start(tmp_path: Path, name: str, command: str) -> None:
     start, *words = shlex.split(command)
-    if start == "make":
+    if start == "make":  # what it asks for is held above
         assert words[0] == f"table-{name.removeprefix('table_')}"
-        words = asked(*words)
-    elif words[1] != "run":
-        assert words[1] == "light_peft.report" or (ROOT / words[0]).is_file()
-        return
+        assert f"experiment={name}" in asked(*words)
+    elif words[:2] == ["-m", "run"]:
+        assert f"experiment={name}" in words
+        assert_composes([word for word in words[2:] if word != "-m" and "glob(" not in word], tmp_path)
     else:
-        words = [word for word in words[2:] if word != "-m"]
-    assert f"experiment={name}" in words
-    for cell in cells([word for word in words if "glob(" not in word], tmp_path):
-        assert_composes(cell)
+        assert words[:2] == ["-m", "light_peft.report"] or (ROOT / words[0]).is_file()
 
 
 def test_miniatures_are_the_same_files_each_time(tmp_path: Path) -> None:
