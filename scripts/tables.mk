@@ -14,7 +14,7 @@ SEEDS_smoke := 1,2
 SEEDS_small := 1,2,3
 SEEDS_paper := 1,2,3
 
-PEFT_METHODS := full,lora,lora_qv,bottleneck
+PEFT_METHODS := $(if $(filter paper,$(SCALE)),full_large,full),lora,lora_qv,bottleneck
 CUT_METHODS  := lora_light_20,lora_light_33,lora_light_50,bottleneck_light_33
 METHODS_glue       := $(PEFT_METHODS),lora_random_33,lora_layer_33,$(CUT_METHODS)
 METHODS_superglue  := $(METHODS_glue)
