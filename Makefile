@@ -10,10 +10,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --constraint con
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test check check-format check-lint check-types format smoke clean
+.PHONY: help install run test check check-format check-lint check-types format smoke report clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.* ## ' $(MAKEFILE_LIST) | awk -F ':.* ## ' '{ printf "  make %-9s %s\n", $$1, $$2 }'
+	@grep -hE '^#?[a-zA-Z-]+:.* ## ' $(MAKEFILE_LIST) | awk -F ':.* ## ' '{ sub(/^#/, "", $$1); printf "  make %-10s  %s\n", $$1, $$2 }'
 
 install: $(STAMP) ## Make .venv and install everything into it, at the versions of constraints.txt
 
@@ -22,6 +22,13 @@ run: $(STAMP) ## Run experiments; ARGS="task=rte seed=1" are Hydra overrides
 
 smoke: $(STAMP) ## Run the smallest whole experiment, from data to record
 	$(BIN)/python -m run debug=smoke $(ARGS)
+
+#table-NAME: ## Build a table of the paper: glue, superglue, squad, qa, efficiency, ablation, criteria; SCALE=smoke|small|paper DATA=FOLDER
+include scripts/tables.mk
+
+report: $(STAMP) ## Write the report of a run or a sweep, DIR/report.html; DIR=outputs/multirun/SWEEP
+	$(if $(DIR),,$(error say which: make report DIR=outputs/multirun/SWEEP))
+	$(BIN)/python -m light_peft.report $(DIR) $(ARGS)
 
 test: $(STAMP) ## Run the tests, one worker per core and four at most; ARGS="-k plan -n 0" goes to pytest
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from command_line import FAST, command
-from task_minis import MINIS
+from miniatures import MINIS
 from test_bad_input import assert_failed, assert_refused, ran
 
 WORDS = (*FAST, "data.max_length=48", "task.span.stride=8", "task.generation.max_new_tokens=4", "data.cache_dir=off")

@@ -15,8 +15,8 @@ from light_peft import artifacts, door
 from light_peft.artifacts import RunRecord
 from light_peft.config import config_from_dict
 from light_peft.tasks.splits import Splits, load_splits
-from task_folders import Mini
-from task_minis import MINIS
+from miniature_files import Mini
+from miniatures import MINIS
 
 TINY = ("data.max_length=48", "task.span.stride=8", "task.generation.max_new_tokens=4", "task.choice.max_train=2")
 WORDS = (*FAST, *TINY, "save.predictions=true", "data.cache_dir=off", "train.batch_size=4", "estimate.steps=2")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fuzz.case import Case
 from fuzz.stock import TASKS, Stock
-from task_minis import MINIS
+from miniatures import MINIS
 
 SPECIAL: tuple[Any, ...] = (
     None,

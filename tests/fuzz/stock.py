@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from command_line import FAST, command, tiny_files
 from light_peft.model.load import _package_folder
-from task_minis import MINIS
+from miniatures import MINIS
 
 TASKS = ("boolq", "stsb", "copa", "record", "arc_easy", "piqa", "squad", "squad_v2", "webqs", "multirc", "wic", "wsc")
 """Benchmarks whose official files are there."""

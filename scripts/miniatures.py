@@ -1,9 +1,17 @@
-"""The miniature of every benchmark, by the name of its task."""
+"""A miniature of every benchmark: a few made-up examples in files of the official form, to try things out offline.
 
+    python scripts/miniatures.py FOLDER [TASK ...]        (default: every task)
+    python -m run task=rte model=tiny_bert data.dir=FOLDER
+
+The texts are made by rule and mean nothing; no example is taken from a benchmark. The same files at every call.
+"""
+
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from task_folders import CUES, ENTAILMENT, THINGS, Example, Mini, diagnostic, glue, qa, sentence, superglue
+from miniature_files import CUES, ENTAILMENT, THINGS, Example, Mini, diagnostic, glue, qa, sentence, superglue
 
 TRUTH = ["False", "True"]
 LETTERS = "ABCDE"
@@ -225,3 +233,17 @@ MINIS: dict[str, Mini] = {
     ),
 }
 """Task -> its miniature; the demo writes its own files."""
+
+
+def main(folder: Path, names: list[str]) -> None:
+    """Write the official files of the tasks below the folder."""
+    if unknown := sorted(set(names) - set(MINIS)):
+        sys.exit(f"{', '.join(unknown)}: no such miniature; there are: {', '.join(MINIS)}")
+    for name in names or MINIS:
+        MINIS[name].write_official(folder)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    main(Path(sys.argv[1]), sys.argv[2:])

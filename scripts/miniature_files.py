@@ -1,12 +1,10 @@
-"""Miniatures of all benchmarks: examples as the official files hold them, and the same ones as the hub does."""
+"""Miniatures of benchmarks, made up: examples as the official files hold them, and the same ones as the hub does."""
 
 import json
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import datasets
 
 SIZES = {"train": 20, "validation": 12, "test": 6}
 """Examples (objects, for MultiRC passages) of each kind of split."""
@@ -76,6 +74,8 @@ class Mini:
 
     def write_hub(self, root: Path) -> Path:
         """Write the hub's files below `root`, with its class labels."""
+        import datasets
+
         known: dict[str, Any] = {}
         for split, name in self.hub.items():
             rows = [row for example in self.examples(split) for row in example.hub]
