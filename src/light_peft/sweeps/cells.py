@@ -7,12 +7,14 @@ the sweep goes on, by anyone.
 
 import hashlib
 import json
+import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from light_peft.artifacts import RECORD, RunRecord, read_json, write_json
+from light_peft.config import Config
 from light_peft.opening import NOT_COMPARED
 
 SWEEP = "sweep.json"
@@ -78,6 +80,16 @@ def key_of(words: Iterable[str]) -> str:
     """Return what tells a cell from others: 8 hexadecimal digits of the words that matter, in whatever order."""
     telling = sorted(word for word in words if not _is_inert(word))
     return hashlib.sha256("\n".join(telling).encode()).hexdigest()[:8]
+
+
+def label_of(config: Config) -> str:
+    """Return what the run folder of a cell is named by, before its key: task, model, PEFT kind and seed."""
+    return f"{config.task.name}-{config.model.name}-{config.peft.kind}-seed{config.seed}"
+
+
+def folder_of(sweep: Path, label: str, words: Iterable[str]) -> Path:
+    """Return the run folder of a cell of a sweep: the same words have the same one, whoever asks for them."""
+    return sweep / f"{re.sub(r'[^A-Za-z0-9_.=-]+', '_', label)}-{key_of(words)}"
 
 
 def read_cells(folders: Iterable[Path]) -> list[Cell]:
