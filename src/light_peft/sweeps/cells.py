@@ -78,7 +78,7 @@ class Cell:
 
 def key_of(words: Iterable[str]) -> str:
     """Return what tells a cell from others: 8 hexadecimal digits of the words that matter, in whatever order."""
-    telling = sorted(word for word in words if not _is_inert(word))
+    telling = sorted(word for word in words if not is_inert(word))
     return hashlib.sha256("\n".join(telling).encode()).hexdigest()[:8]
 
 
@@ -154,7 +154,7 @@ def forget_failure(folder: Path, key: str) -> None:
     (folder / FAILED / f"{key}.json").unlink(missing_ok=True)
 
 
-def _is_inert(word: str) -> bool:
+def is_inert(word: str) -> bool:
     """Whether a word changes nothing of what a run finds."""
     key = word.lstrip("+~").split("=", 1)[0]
     return any(key == name or key.startswith(f"{name}.") for name in NOT_COMPARED)
