@@ -24,7 +24,7 @@ def checked() -> None:
 
 def main() -> None:
     """Exit with 0, or with 2 and one message where something was wrong with what was asked for."""
-    sys.argv[1:] = door.options_first(door.with_model_folders(sys.argv[1:]))
+    sys.argv[1:] = door.prepared(sys.argv[1:])
     sys.exit(door.guarded(checked))
 
 

@@ -30,13 +30,15 @@ class Layer(NamedTuple):
 
 # Lowest first.
 FOUNDATION = (
-    *("artifacts", "backward_memory", "checkpoints", "config.*", "hub", "imports", "interrupts", "launchers", "meter"),
-    *("naming", "opening", "processes", "runtime", "states", "supervisor", "unread", "validation", "writing"),
+    *("artifacts", "backward_memory", "checkout", "checkpoints", "config.*", "hub", "imports", "interrupts"),
+    *("isolation", "launchers", "meter", "naming", "opening", "processes", "runtime", "settings", "states"),
+    *("supervisor", "unread", "validation", "writing"),
 )
+SWEEPS = ("attempts", "board", "cells", "table", "watch")
 LAYERS = (
     Layer(("light_peft.pruning", *(f"light_peft.pruning.{name}" for name in ("scores", "plan", "budget")))),
     Layer(tuple(f"light_peft.{name}" for name in FOUNDATION), mutual=True),
-    Layer(("light_peft.sweeps", "light_peft.sweeps.cells"), mutual=True),
+    Layer(("light_peft.sweeps", *(f"light_peft.sweeps.{name}" for name in SWEEPS)), mutual=True),
     Layer(("light_peft.data.*", "light_peft.model.*")),
     Layer(("light_peft.tasks.*",)),
     Layer(("light_peft.peft_modules.*", "light_peft.pruning.masks", "light_peft.pruning.surgery"), mutual=True),

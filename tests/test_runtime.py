@@ -10,9 +10,10 @@ import pytest
 import torch
 from rich.console import Console
 
-from light_peft import runtime
+from light_peft import checkout, runtime
+from light_peft.checkout import git_state
 from light_peft.config import RuntimeConfig
-from light_peft.runtime import git_state, hardware, pick_device, pick_precision, start_logging, start_runtime, versions
+from light_peft.runtime import hardware, pick_device, pick_precision, start_logging, start_runtime, versions
 
 ON_CPU = {"device": "cpu", "precision": "fp32"}
 
@@ -151,11 +152,11 @@ def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch, error: 
     def fail(*_: object) -> str:
         raise error
 
-    monkeypatch.setattr(runtime, "_git", fail)
+    monkeypatch.setattr(checkout, "_git", fail)
     assert git_state() == {"commit": None, "dirty": None}
 
 
 @pytest.mark.parametrize(("changes", "dirty"), [("", False), (" M src/run.py", True)])
 def test_commit_and_whether_it_has_changes(monkeypatch: pytest.MonkeyPatch, changes: str, dirty: bool) -> None:
-    monkeypatch.setattr(runtime, "_git", lambda _, word, *__: "abc" if word == "rev-parse" else changes)
+    monkeypatch.setattr(checkout, "_git", lambda _, word, *__: "abc" if word == "rev-parse" else changes)
     assert git_state() == {"commit": "abc", "dirty": dirty}

@@ -5,13 +5,14 @@ import json
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from light_peft.writing import whole_file
+
+if TYPE_CHECKING:  # records are read without torch, whose import takes seconds
+    import torch
 
 CONFIG = "config.json"
 RECORD = "result.json"
@@ -112,11 +113,13 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} is damaged: {error}") from error
 
 
-def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+def write_tensors(path: Path, tensors: "dict[str, torch.Tensor]") -> None:
     """Write named tensors as safetensors; tensors that share memory are written each on its own.
 
     Only those, and views, are copied for it: a whole model is never there twice.
     """
+    from safetensors.torch import save_file
+
     owners: set[int] = set()
     own: dict[str, torch.Tensor] = {}
     for name, tensor in tensors.items():
@@ -129,7 +132,7 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
         save_file(own, temporary)
 
 
-def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+def read_tensors(path: Path) -> "dict[str, torch.Tensor]":
     """Return the tensors of a safetensors file.
 
     Raises:
@@ -137,6 +140,8 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """
     if not path.exists():
         raise ValueError(f"{path} does not exist; is {path.parent} the folder of a finished run?")
+    from safetensors.torch import load_file
+
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
@@ -184,8 +189,10 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def tensors_sha256(tensors: dict[str, torch.Tensor]) -> str:
+def tensors_sha256(tensors: "dict[str, torch.Tensor]") -> str:
     """Return the sha256 over names, shapes and values, whatever the order of the names."""
+    import torch
+
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()

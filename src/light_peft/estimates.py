@@ -19,8 +19,9 @@ from accelerate import Accelerator
 from light_peft.artifacts import RunRecord, write_json
 from light_peft.checkpoints import Checkpoint, Checkpoints
 from light_peft.config import Config
-from light_peft.opening import BusyError, Lock, lock_folder, settings_of
+from light_peft.opening import BusyError, Lock, lock_folder
 from light_peft.processes import on_main
+from light_peft.settings import settings_of
 from light_peft.writing import written
 
 OFF, AUTO = "off", "auto"

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from rich.console import Console
+
 from light_peft import launchers
 from light_peft.artifacts import RunRecord
 from light_peft.asked import check_config
@@ -14,7 +16,22 @@ from light_peft.config import Config
 from light_peft.interrupts import Interrupted
 from light_peft.opening import open_run
 from light_peft.runtime import pick_device
+from light_peft.session import run
 from light_peft.supervisor import WorkerDied, Workers
+
+
+def run_whole(config: Config, console: Console, words: Sequence[str] = ()) -> tuple[RunRecord, Path]:
+    """Run the whole method once, in this process or in as many as it takes; return its record and its folder.
+
+    Raises:
+        ValueError: If something is wrong with what was asked for; the record says so where the run had begun.
+        WorkerDied: If one of several processes died.
+        Interrupted: If the run was told to end; it can go on.
+    """
+    if launchers.wants_cpu() and config.runtime.device == "auto":
+        config.runtime.device = "cpu"
+    count = num_processes(config)
+    return run_in_processes(config, count, words) if count > 1 else run(config, console, words)
 
 
 def num_processes(config: Config) -> int:

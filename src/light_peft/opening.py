@@ -1,8 +1,6 @@
 """Opening a run's folder: a new one, one to go on in, or one that is finished; never that of another run."""
 
-import hashlib
 import itertools
-import json
 import logging
 import os
 import re
@@ -12,28 +10,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from light_peft.artifacts import (
-    CHECKPOINTS,
-    CONFIG,
-    LOCK,
-    RECORD,
-    RunRecord,
-    read_json,
-    write_json,
-)
+from light_peft.artifacts import CHECKPOINTS, CONFIG, LOCK, LOG, RECORD, RunRecord, read_json, write_json
 from light_peft.config import Config
+from light_peft.settings import Settings, config_sha256, differences, settings_of
 from light_peft.writing import is_leftover, remove_leftovers, written
 
 OUTPUTS = Path("outputs")
-NOT_COMPARED = ("run_dir", "resume", "checkpoint", "estimate.reuse", "sweep", "label", "track")
-"""Settings that do not change what a run finds: two runs that differ in these alone are the same one."""
 SHOWN = 10
 """Differing keys that a message lists."""
 
-Settings = dict[str, Any]
-"""Values by dotted key, as JSON has them."""
 Lock = IO[str]
 
 logger = logging.getLogger("light_peft")
@@ -41,6 +28,17 @@ logger = logging.getLogger("light_peft")
 
 class BusyError(ValueError):
     """Another process is at work in the folder."""
+
+
+class OtherRunError(ValueError):
+    """The folder holds a run of another configuration; `differing` says in one text per key what differs."""
+
+    def __init__(self, folder: Path, differing: Sequence[str]) -> None:
+        """Say so of `folder`."""
+        self.differing = "\n".join(f"  {line}" for line in differing[:SHOWN])
+        if len(differing) > SHOWN:
+            self.differing += f"\n  and {len(differing) - SHOWN} more"
+        super().__init__(f"run_dir={folder}: the run in this folder is of another configuration:\n{self.differing}")
 
 
 @dataclass
@@ -101,6 +99,30 @@ def open_run(config: Config, words: Sequence[str] = ()) -> Opened:
     return _begin(folder, config, words, lock_folder(folder))
 
 
+def finished_record(folder: Path, config: Config) -> RunRecord | None:
+    """Return the record of the run in a folder, which is of this configuration; None unless it has finished.
+
+    Raises:
+        ValueError: If the folder belongs to another run, or cannot be looked into.
+    """
+    record = _record_of_same(folder, config) if (folder / CONFIG).exists() else None
+    return record if record is not None and record.status == "finished" else None
+
+
+def begin_anew(folder: Path) -> None:
+    """Remove all that a run has left in its folder but its log, so that the next one there is a new one.
+
+    Raises:
+        BusyError: If another process is at work in it.
+    """
+    with lock_folder(folder):
+        for path in list(folder.iterdir()):
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name not in (LOCK, LOG):
+                path.unlink()
+
+
 def new_run_dir(label: str) -> Path:
     """Make and return a fresh folder below outputs/, named by time and label; two runs never get the same one.
 
@@ -116,16 +138,6 @@ def new_run_dir(label: str) -> Path:
         return next(folder for folder in map(parent.joinpath, names) if _is_made(folder))
     except OSError as error:
         raise ValueError(f"{parent}: cannot hold a run folder ({error.strerror}); name one with run_dir=") from error
-
-
-def differences(theirs: Settings, ours: Settings) -> list[str]:
-    """Return what differs between two configurations, one text for each key."""
-    keys = [*theirs, *(key for key in ours if key not in theirs)]
-    return [
-        f"{key} is {_shown(theirs, key)} there and {_shown(ours, key)} now"
-        for key in keys
-        if key not in theirs or key not in ours or theirs[key] != ours[key]
-    ]
 
 
 def _is_made(folder: Path) -> bool:
@@ -181,16 +193,15 @@ def _record_of_same(folder: Path, config: Config) -> RunRecord | None:
             or nothing although there was a run to resume.
     """
     if not (folder / CONFIG).exists():
-        if any(path.name != LOCK and not is_leftover(path) for path in folder.iterdir()):
+        ours = (LOCK, LOG) if (folder / LOCK).exists() else ()  # the log of a run that is begun anew stays
+        if any(path.name not in ours and not is_leftover(path) for path in folder.iterdir()):
             raise ValueError(f"run_dir={folder}: this folder is not empty; name a new one or leave run_dir away")
         if config.resume:
             both = "without resume=true the same command begins a run there, or goes on with it"
             raise ValueError(f"resume=true run_dir={folder}: there is no run in this folder; {both}")
         return None
     if differing := differences(_settings_of(folder), settings_of(asdict(config))):
-        listed = "\n".join(f"  {line}" for line in differing[:SHOWN])
-        more = f"\n  and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
-        raise ValueError(f"run_dir={folder}: the run in this folder is of another configuration:\n{listed}{more}")
+        raise OtherRunError(folder, differing)
     return _record_in(folder)
 
 
@@ -279,27 +290,3 @@ def _settings_of(folder: Path) -> Settings:
     if not isinstance(values, dict):
         raise ValueError(f"run_dir={folder}: {folder / CONFIG} is not a configuration; {unknown}")
     return settings_of(values)
-
-
-def settings_of(config: dict[str, Any]) -> Settings:
-    """Return the values of a configuration, without those that do not matter, by dotted key."""
-    values = dict(_flat(json.loads(json.dumps(config)), ""))
-    left_out = tuple(f"{name}." for name in NOT_COMPARED)
-    return {key: value for key, value in values.items() if not f"{key}.".startswith(left_out)}
-
-
-def config_sha256(config: dict[str, Any]) -> str:
-    """Return the sha256 of a configuration, without the settings that do not change what a run finds."""
-    return hashlib.sha256(json.dumps(settings_of(config), sort_keys=True).encode()).hexdigest()
-
-
-def _flat(values: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
-
-
-def _shown(settings: Settings, key: str) -> str:
-    return json.dumps(settings[key], ensure_ascii=False) if key in settings else "not there"

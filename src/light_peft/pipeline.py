@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from light_peft import artifacts
 from light_peft.artifacts import RunRecord
+from light_peft.checkout import git_state
 from light_peft.config import Config
 from light_peft.estimates import shared_estimation
 from light_peft.evaluation.examiner import Examiner
@@ -41,7 +42,7 @@ from light_peft.pruning.probe import Probe
 from light_peft.pruning.scores import Scores
 from light_peft.pruning.settle import Settlement
 from light_peft.pruning.surgery import cut_backbone, plan_cuts
-from light_peft.runtime import git_state, hardware, return_free_memory, versions
+from light_peft.runtime import hardware, return_free_memory, versions
 from light_peft.tasks.registry import formulation_of
 from light_peft.tasks.splits import load_splits
 from light_peft.training.distill import TEACHER, DistilledLoss

@@ -6,7 +6,6 @@ import logging
 import os
 import platform
 import random
-import subprocess
 import sys
 import warnings
 from collections.abc import Mapping
@@ -193,18 +192,3 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "not installed"
     return found
-
-
-def git_state() -> dict[str, str | bool | None]:
-    """Return the commit of the checkout the package runs from and whether it has changes; None outside git."""
-    here = Path(__file__).resolve().parent
-    try:
-        commit = _git(here, "rev-parse", "HEAD")
-        return {"commit": commit, "dirty": bool(_git(here, "status", "--porcelain", "--untracked-files=no"))}
-    except (OSError, subprocess.SubprocessError):
-        return {"commit": None, "dirty": None}
-
-
-def _git(folder: Path, *words: str) -> str:
-    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True, timeout=10)
-    return done.stdout.strip()

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -45,10 +45,14 @@ class Workers:
         self._asked: list[int] = []
         shared = {name: value for name, value in os.environ.items() if not STALE.search(name)}
         shared.setdefault("OMP_NUM_THREADS", str(threads))
-        self._processes = [self._start(words, rank, shared) for rank in range(count)]
+        outputs = [None, *(folder / f"{rank}.out" for rank in range(1, count))]
+        self._processes = [
+            self._start(words, rank, shared | self._group(rank), output) for rank, output in enumerate(outputs)
+        ]
 
-    def _start(self, words: list[str], rank: int, shared: dict[str, str]) -> subprocess.Popen[bytes]:
-        group = {
+    def _group(self, rank: int) -> dict[str, str]:
+        """Return what a member of the group finds the others by."""
+        return {
             "MASTER_ADDR": self._store.host,
             "MASTER_PORT": str(self._store.port),
             "TORCHELASTIC_USE_AGENT_STORE": "True",  # the store is here already
@@ -57,25 +61,35 @@ class Workers:
             "LOCAL_RANK": str(rank),
             "WORLD_SIZE": str(self._count),
             "LOCAL_WORLD_SIZE": str(self._count),
-            ERROR_FILE: str(self._error_file(rank)),
         }
-        with _output(self._folder / f"{rank}.out" if rank else None) as output:
+
+    def _start(
+        self, words: list[str], rank: int, environment: Mapping[str, str], output: Path | None
+    ) -> subprocess.Popen[bytes]:
+        """Start a process; what it prints goes into the file `output`, or to where this one prints."""
+        with _output(output) as file:
             return subprocess.Popen(
                 words,
-                env=shared | group,
+                env={**environment, ERROR_FILE: str(self._error_file(rank))},
                 stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=output,
+                stdout=file,
+                stderr=file,
                 start_new_session=True,  # Ctrl-C comes once, from here
             )
 
-    def wait(self) -> None:
-        """Wait until all have ended; where one fails, or this process is asked to end, all do."""
+    def wait(self, asked_elsewhere: Callable[[], int | None] = lambda: None) -> None:
+        """Wait until all have ended; where one fails, or this process is asked to end, all do.
+
+        Args:
+            asked_elsewhere: Gives a signal once this process is asked to end in another way than by one.
+        """
         signals: list[int] = []
         deadline = float("inf")
         try:
             with _signals_to(lambda signum, _: signals.append(signum)):
                 while self._running():
+                    if not self._asked and (signum := asked_elsewhere()) is not None:
+                        signals.append(signum)
                     if signals:
                         self._asked.append(signals.pop(0))
                         self._send(signal.SIGTERM)  # which, other than SIGINT, ends one that is still starting, too
@@ -137,7 +151,7 @@ class Workers:
     def explain(self, rank: int) -> tuple[str, str]:
         """Return in one line how a worker failed, and all that it left to read."""
         code, error = self._processes[rank].returncode, self._error(rank)
-        who = f"process {rank + 1} of {self._count} (rank {rank})"
+        who = self._name(rank)
         if code < 0:
             short = f"{who} was killed by {signal.Signals(-code).name}"
             hint = " (perhaps by the system, for want of memory)" if -code == signal.SIGKILL else ""
@@ -145,6 +159,9 @@ class Workers:
         if "message" in error:
             return f"{who} failed: {error['message']}", f"{who} failed:\n{error['traceback']}".rstrip()
         return f"{who} ended with exit code {code}", f"{who} ended with exit code {code}{self._printed(rank)}"
+
+    def _name(self, rank: int) -> str:
+        return f"process {rank + 1} of {self._count} (rank {rank})"
 
     def _error_file(self, rank: int) -> Path:
         return self._folder / f"{rank}.json"
@@ -160,6 +177,19 @@ class Workers:
         path = self._folder / f"{rank}.out"
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-20:] if path.exists() else []
         return "".join(f"\n{line}" for line in lines)
+
+
+class Alone(Workers):
+    """One process that is a member of no group, or of the one that this process is in already."""
+
+    def __init__(self, words: list[str], folder: Path, *, is_quiet: bool) -> None:
+        """Start the command `words`; `folder` is for what it reports and, with `is_quiet`, for what it prints."""
+        self._folder, self._count = folder, 1
+        self._killed, self._asked = set(), []
+        self._processes = [self._start(words, 0, os.environ, folder / "0.out" if is_quiet else None)]
+
+    def _name(self, rank: int) -> str:
+        return "its process"
 
 
 @contextmanager

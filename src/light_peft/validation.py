@@ -35,6 +35,7 @@ CHOICES = {
     "runtime.precision": ("auto", "fp32", "bf16", "fp16"),
     "runtime.device": ("auto", "cpu", "cuda", "mps"),
     "runtime.sharding": ("none", "fsdp"),
+    "sweep.show": ("table", "runs"),
 }
 NUM_TEXTS: dict[str, tuple[int, float, str]] = {
     "classification": (1, 2, "one or two columns"),
@@ -61,7 +62,7 @@ POSITIVE = (
 NOT_NEGATIVE = (
     *("estimate.l1_attn", "estimate.l1_ffn", "estimate.mask_lr_factor", "estimate.ffn_mask_lr_factor"),
     *("estimate.warmup", "train.warmup", "train.weight_decay", "train.max_grad_norm", "train.distill", "seed"),
-    *("task.span.stride", "task.span.hold_out", "checkpoint.keep"),
+    *("task.span.stride", "task.span.hold_out", "checkpoint.keep", "sweep.retry"),
 )
 RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     ((*SHARES, "peft.tinit", "peft.tfinal"), lambda value: 0 <= value < 1, "a share must be in [0, 1)"),

@@ -1,4 +1,7 @@
-"""`python -m light_peft.worker RUN_DIR`: one of the processes of a run whose group is made already."""
+"""`python -m light_peft.worker RUN_DIR`: one of the processes of a run whose group is made already.
+
+`python -m light_peft.worker REQUEST.json`: a whole run that shall have a process of its own.
+"""
 
 import ctypes
 import json
@@ -52,6 +55,17 @@ def work(folder: Path) -> None:
         distributed.destroy_process_group()
 
 
+def work_alone(request: Path) -> None:
+    """Do the whole run that is asked for in a file, in as many processes as it takes."""
+    with uncollected():
+        from light_peft.launch import run_whole
+        from light_peft.report.table import show_record
+
+    asked, console = artifacts.read_json(request), Console()
+    record, folder = run_whole(config_from_dict(asked["config"]), console, asked["words"])
+    show_record(console, record, folder)
+
+
 def report(error: Exception) -> None:
     """Leave the error where the process that started this one looks for it."""
     is_ours = not isinstance(error, ValueError)
@@ -65,7 +79,7 @@ def main(words: list[str]) -> int:
     """Return the exit code: 0, 2 for what was wrong with what was asked for, 1 for a defect, 128 + signal."""
     end_with_parent()
     try:
-        work(Path(words[0]))
+        (work_alone if Path(words[0]).is_file() else work)(Path(words[0]))
     except Interrupted as interrupted:
         return interrupted.exit_code
     except Exception as error:

@@ -9,28 +9,43 @@ import hashlib
 import json
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from light_peft.artifacts import RECORD, RunRecord, read_json, write_json
-from light_peft.config import Config
-from light_peft.opening import NOT_COMPARED
+from light_peft.settings import NOT_COMPARED
+from light_peft.writing import written
 
 SWEEP = "sweep.json"
+SWEEP_LOCK = "sweep.lock"
+"""File of a sweep that is locked while `sweep.json` is read and written anew."""
 FAILED = "failed"
 """Folder of a sweep with a note for each cell that has failed."""
+NOT_IN_NAMES = r"[^A-Za-z0-9_.-]+"
+"""What a folder's name shall not hold: Hydra takes a `=` in it for a key."""
 FINISHED, MISSING, BROKEN = "finished", "missing", "failed"
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What a sweep notes of a cell that has failed: also of one that never got as far as a run folder."""
+    """What a sweep notes of a cell that has failed: also of one that never got as far as a run folder.
+
+    Attributes:
+        words: Those of the cell.
+        error: The message of the last attempt that failed, or all that it left to read.
+        code: Its exit code.
+        attempts: How many have failed.
+        again: Another attempt has begun since and has not failed; it was cut short if nobody is at work in the folder.
+    """
 
     words: list[str]
     error: str
     code: int
     attempts: int
+    again: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,7 +71,7 @@ class Cell:
         """The record's status (finished, failed, interrupted, running), or `missing` if it has not begun."""
         if self.record is not None and self.record.status == FINISHED:
             return FINISHED
-        if self.failure is not None:
+        if self.failure is not None and not self.failure.again:
             return BROKEN
         return self.record.status if self.record is not None else MISSING
 
@@ -65,10 +80,9 @@ class Cell:
         """What went wrong, in one line; None where nothing has."""
         if self.status == FINISHED:
             return None
-        found = (
-            self.failure.error if self.failure is not None else self.record.error if self.record is not None else None
-        )
-        return found.splitlines()[0] if found else None
+        if self.failure is not None and not self.failure.again:
+            return first_line(self.failure.error)
+        return first_line(self.record.error) if self.record is not None and self.record.error else None
 
     @property
     def command(self) -> str:
@@ -76,20 +90,21 @@ class Cell:
         return shlex.join(["python", "-m", "run", *(self.words or (self.record.words if self.record else ()))])
 
 
+def first_line(text: str) -> str:
+    """Return the first line of a message, without the colon that announces more."""
+    return (text.strip().splitlines() or [""])[0].rstrip(":")
+
+
 def key_of(words: Iterable[str]) -> str:
     """Return what tells a cell from others: 8 hexadecimal digits of the words that matter, in whatever order."""
-    telling = sorted(word for word in words if not is_inert(word))
+    telling = sorted(word for word in words if not _is_inert(word))
     return hashlib.sha256("\n".join(telling).encode()).hexdigest()[:8]
 
 
-def label_of(config: Config) -> str:
-    """Return what the run folder of a cell is named by, before its key: task, model, PEFT kind and seed."""
-    return f"{config.task.name}-{config.model.name}-{config.peft.kind}-seed{config.seed}"
-
-
-def folder_of(sweep: Path, label: str, words: Iterable[str]) -> Path:
-    """Return the run folder of a cell of a sweep: the same words have the same one, whoever asks for them."""
-    return sweep / f"{re.sub(r'[^A-Za-z0-9_.=-]+', '_', label)}-{key_of(words)}"
+def folder_name(values: Mapping[str, Any], words: Iterable[str]) -> str:
+    """Return the name of a cell's run folder: task, model, PEFT and seed of its composed values, and its key."""
+    label = f"{values['task']['name']}-{values['model']['name']}-{values['peft']['kind']}-seed{values['seed']}"
+    return f"{re.sub(NOT_IN_NAMES, '_', label)}-{key_of(words)}"
 
 
 def read_cells(folders: Iterable[Path]) -> list[Cell]:
@@ -124,13 +139,27 @@ def asked_of(folder: Path) -> list[tuple[str, ...]]:
 
 def ask(folder: Path, cells: Sequence[Sequence[str]], command: str) -> None:
     """Note in the folder of a sweep that these cells are asked for, beside those that were before."""
-    folder.mkdir(parents=True, exist_ok=True)
-    before = asked_of(folder)
-    known = {key_of(words) for words in before}
-    commands: list[str] = read_json(folder / SWEEP)["commands"] if (folder / SWEEP).exists() else []
-    commands += [command] if command not in commands else []
-    new = [list(words) for words in cells if key_of(words) not in known]
-    write_json(folder / SWEEP, {"commands": commands, "cells": [*map(list, before), *new]})
+    with _only_here(folder):
+        before = asked_of(folder)
+        cells_by_key = {key_of(words): list(words) for words in [*before, *cells]}
+        commands: list[str] = read_json(folder / SWEEP)["commands"] if (folder / SWEEP).exists() else []
+        new = [command] if command not in commands else []
+        if new or len(cells_by_key) > len(before):
+            write_json(folder / SWEEP, {"commands": commands + new, "cells": list(cells_by_key.values())})
+
+
+@contextmanager
+def _only_here(folder: Path) -> Iterator[None]:
+    """Let no other process, that goes through here, work in the folder of a sweep within the block."""
+    with written(folder / SWEEP_LOCK):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / SWEEP_LOCK).open("a", encoding="utf-8")
+    with lock:
+        with suppress(OSError, ImportError):  # a file system or a system without locks
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def note_failure(folder: Path, failure: Failure) -> None:
@@ -154,7 +183,7 @@ def forget_failure(folder: Path, key: str) -> None:
     (folder / FAILED / f"{key}.json").unlink(missing_ok=True)
 
 
-def is_inert(word: str) -> bool:
+def _is_inert(word: str) -> bool:
     """Whether a word changes nothing of what a run finds."""
     key = word.lstrip("+~").split("=", 1)[0]
     return any(key == name or key.startswith(f"{name}.") for name in NOT_COMPARED)
@@ -162,14 +191,21 @@ def is_inert(word: str) -> bool:
 
 def _cells_below(folder: Path) -> Iterator[Cell]:
     runs = {path.parent: _record_in(path.parent) for path in sorted(folder.rglob(RECORD))}
-    for sweep in sorted(path.parent for path in folder.rglob(SWEEP)):
-        own = {run.name.rsplit("-", 1)[-1]: run for run in runs if run.parent == sweep}
+    sweeps = sorted(path.parent for path in folder.rglob(SWEEP))
+    places = {run: next((place for place in run.parents if place in sweeps), None) for run in runs}
+    for sweep in sweeps:
+        own = {_key_in(run, record): run for run, record in runs.items() if places[run] == sweep}
         for words in asked_of(sweep):
             key = key_of(words)
             run = own.get(key)
             yield Cell(key, words, run, runs.pop(run) if run is not None else None, failure_of(sweep, key))
     for run, record in runs.items():
         yield Cell(str(run), tuple(record.words) if record is not None else (), run, record)
+
+
+def _key_in(run: Path, record: RunRecord | None) -> str:
+    """Return the key of the cell that a run is: of its words, or as its folder's name has it behind the last `-`."""
+    return key_of(record.words) if record is not None and record.words else run.name.rsplit("-", 1)[-1]
 
 
 def _record_in(folder: Path) -> RunRecord | None:
