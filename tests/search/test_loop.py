@@ -22,17 +22,27 @@ def best_score(trials: list[Trial]) -> float:
 
 
 def test_it_finds_the_optimum_within_the_budget() -> None:
-    for seed in range(3):
-        trials = searched(40, Runs(), seed=seed)
-        best, _ = standing(trials)
-        assert best is not None
-        assert trials[best].costs["blocks"] <= 0.6
-        assert OPTIMUM - 0.01 <= best_score(trials) <= OPTIMUM
+    trials = searched(12, Runs(), "gp")
+    best, _ = standing(trials)
+    assert best is not None
+    assert trials[best].costs["blocks"] <= 0.6
+    assert OPTIMUM - 0.002 <= best_score(trials) <= OPTIMUM
 
 
 def test_it_is_better_than_chance() -> None:
-    found = {kind: [best_score(searched(25, Runs(), kind, seed)) for seed in range(10)] for kind in ("tpe", "random")}
-    assert statistics.mean(found["tpe"]) > statistics.mean(found["random"])
+    found = {kind: [best_score(searched(20, Runs(), kind, seed)) for seed in range(10)] for kind in ("tpe", "random")}
+    assert statistics.mean(found["tpe"]) > statistics.mean(found["random"]) + 0.003
+
+
+def test_without_a_budget_both_ends_are_sought() -> None:
+    """The front spreads: the dearest of it keep most blocks, the cheapest few."""
+    trials = searched(20, Runs(), "tpe", goal=Goal("blocks"))
+    _, front = standing(trials)
+    costs = [trials[number].cost or 0.0 for number in front]
+    assert len(front) >= 5
+    assert costs[0] < 0.45
+    assert costs[-1] > 0.75
+    assert all(trial.within_budget for trial in trials)
 
 
 def test_what_was_asked_is_what_was_run() -> None:
@@ -49,12 +59,12 @@ def test_what_was_asked_is_what_was_run() -> None:
 
 
 @pytest.mark.parametrize("kind", SAMPLERS)
-@pytest.mark.parametrize("after", [1, 14])
+@pytest.mark.parametrize("after", [1, 7])
 def test_one_that_goes_on_tries_the_same(kind: str, after: int) -> None:
-    whole, runs = searched(18, Runs(), kind), Runs()
+    whole, runs = searched(9, Runs(), kind), Runs()
     first = searched(after, runs, kind)
     made = dict(runs.made)
-    again = searched(18, runs, kind, before=first)
+    again = searched(9, runs, kind, before=first)
     assert again == whole
     assert {words: runs.made[words] for words in made} == made
 

@@ -9,11 +9,12 @@ from functools import partial
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from light_peft import door
 from light_peft.artifacts import RunRecord
 from light_peft.imports import uncollected
-from light_peft.interrupts import Interrupted
+from light_peft.interrupts import Interrupted, Interrupts
 from light_peft.opening import lock_folder
 from light_peft.search.goal import COSTS, Goal
 from light_peft.search.loop import Search, Words
@@ -22,8 +23,8 @@ from light_peft.search.sampler import SAMPLERS, Sampler
 from light_peft.search.show import show_result, show_trial
 from light_peft.search.space import Space
 from light_peft.search.trials import Asked, Trial, TrialFile
-from light_peft.search.words import composed, read_space
-from light_peft.sweeps.cells import FINISHED, Failure, is_inert
+from light_peft.search.words import composed, read_space, telling
+from light_peft.sweeps.cells import FINISHED, Failure
 
 EPILOG = """ranges: prune.ffn=interval(0.1,0.7) train.learning_rate='tag(log,interval(1e-4,1e-2))'
 prune.peft_module=range(0,0.9,0.1) prune.criterion=choice(mask,taylor); see docs/search.md"""
@@ -82,9 +83,10 @@ def _read(words: Sequence[str]) -> Command:
     space = read_space(given.words)
     if seeds and any(word.startswith("seed=") for word in space.fixed):
         raise ValueError(f"--seeds {given.seeds}: the words give a seed, too; leave one of them away")
-    telling = sorted(word for word in space.fixed if not is_inert(word))
     ranges = {one.key: one.text for one in space.dimensions}
-    asked = Asked(telling, ranges, seeds, _goal(given.cost, given.budget), given.sampler, given.sampler_seed)
+    asked = Asked(
+        telling(space.fixed), ranges, seeds, _goal(given.cost, given.budget), given.sampler, given.sampler_seed
+    )
     text = shlex.join(["python", "-m", "light_peft.search", *words])
     return Command(given.folder, given.trials, space, asked, text)
 
@@ -121,7 +123,7 @@ def _search(command: Command, console: Console) -> int:
     try:
         file = TrialFile(command.folder, asked, command.text)
         metrics: list[str] = []
-        runner = partial(_run, CellRunner(command.folder, command.text), metrics)
+        runner = partial(_run, CellRunner(command.folder, command.text), metrics, console)
         search = Search(command.space, asked.goal, asked.seeds, runner)
         count = max(command.trials, len(file.before))
 
@@ -129,7 +131,8 @@ def _search(command: Command, console: Console) -> int:
             file.write(trials, metrics[-1] if metrics else None)
             show_trial(console, trials[-1], count, asked.goal)
 
-        trials = search.go(sampler, count, file.before, on_trial)
+        with Interrupts():
+            trials = search.go(sampler, count, file.before, on_trial)
     except (Interrupted, KeyboardInterrupt) as error:
         error.__notes__ = ["the same command goes on with the search"]
         raise
@@ -141,9 +144,10 @@ def _search(command: Command, console: Console) -> int:
     return 0 if is_done else max(trial.code for trial in trials)
 
 
-def _run(runner: CellRunner, metrics: list[str], words: Words) -> RunRecord | Failure:
+def _run(runner: CellRunner, metrics: list[str], console: Console, words: Words) -> RunRecord | Failure:
     """Run a cell, and note the name of the metric that its score is of."""
-    found = runner(words)
+    with console.status(escape(" ".join(words))):
+        found = runner(words)
     if isinstance(found, RunRecord):
         metrics.append(found.primary_metric)
     return found

@@ -1,4 +1,4 @@
-"""What a search is after: a high score, a low cost, and a cost within a budget."""
+"""What a search is after: a high score at a low cost, or the highest score within a budget."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -32,10 +32,10 @@ ABSOLUTE = ("blocks",)
 
 @dataclass(frozen=True)
 class Goal:
-    """The two objectives and the constraint.
+    """The objectives and the constraint.
 
     Attributes:
-        cost: The name of the cost that shall be low.
+        cost: The name of the cost that shall be low besides a high score.
         limited: The name of the cost that has a budget; None without a budget.
         at_most: The budget.
     """
@@ -43,6 +43,11 @@ class Goal:
     cost: str
     limited: str | None = None
     at_most: float = 1.0
+
+    @property
+    def is_one(self) -> bool:
+        """Whether the score alone is sought: the cost has a budget, and what is below it brings nothing more."""
+        return self.cost == self.limited
 
     @property
     def needed(self) -> tuple[str, ...]:

@@ -1,15 +1,18 @@
 """A cell of a search: run in a process of its own, or found finished."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-from light_peft import door
 from light_peft.artifacts import RunRecord
-from light_peft.imports import uncollected
-from light_peft.opening import BusyError
+from light_peft.door.cell import ESTIMATES, UNTOUCHED
+from light_peft.door.saying import USER_ERRORS, code_of, explain
+from light_peft.isolation import run_isolated
 from light_peft.search.words import composed
 from light_peft.supervisor import WorkerDied
-from light_peft.sweeps.cells import Failure, ask, failure_of, folder_of, forget_failure, key_of, label_of, note_failure
+from light_peft.sweeps import attempts
+from light_peft.sweeps.attempts import LeftError
+from light_peft.sweeps.cells import Failure, ask, failure_of, folder_name, key_of
 
 
 class CellRunner:
@@ -25,29 +28,29 @@ class CellRunner:
         One that is finished is not run again; one that was interrupted goes on.
 
         Raises:
+            ValueError: If another process is at work on it, or what its words stand for has changed since it was run.
             Interrupted: If this process was told to end; the run has written a checkpoint.
-            BusyError: If another process is at work on it.
         """
-        with uncollected():
-            from light_peft.launch import num_processes, run_in_processes
-
         ask(self._folder, [words], self._command)
-        key = key_of(words)
-        failure = failure_of(self._folder, key)
-        attempts = failure.attempts if failure is not None else 0
         try:
-            config = composed(words)
-            if failure is not None and attempts > config.sweep.retry:
-                return failure
-            config.run_dir = str(folder_of(self._folder, label_of(config), words))
-            if config.estimate.reuse == "auto":
-                config.estimate.reuse = str(self._folder / door.ESTIMATES)
-            record, _ = run_in_processes(config, num_processes(config), words)
-        except BusyError:
+            return self._record(words)
+        except LeftError as error:
+            note = failure_of(self._folder, key_of(words))
+            return Failure(list(words), str(error), note.code if note else 2, note.attempts if note else 1)
+        except UNTOUCHED:
             raise
-        except (*door.USER_ERRORS, WorkerDied) as error:
-            failed = Failure(list(words), door.explain(error), door.code_of(error), attempts + 1)
-            note_failure(self._folder, failed)
-            return failed
-        forget_failure(self._folder, key)
+        except (*USER_ERRORS, WorkerDied) as error:
+            message, code = explain(error), code_of(error)
+            attempts.fail(self._folder, words, message, code)
+            return Failure(list(words), message, code, 1)
+
+    def _record(self, words: Sequence[str]) -> RunRecord:
+        config = composed(words)
+        config.run_dir = str(self._folder / folder_name(asdict(config), words))
+        if config.estimate.reuse == "auto":
+            config.estimate.reuse = str(self._folder / ESTIMATES)
+        record = attempts.begin(self._folder, words, config)
+        if record is None:
+            record, _ = run_isolated(config, words, is_quiet=True, stopped_by=lambda: None)
+            attempts.succeed(self._folder, words)
         return record

@@ -53,7 +53,7 @@ class Asked:
         space: The ranges by key, as they were given.
         seeds: Of each trial's runs; none where the words say.
         goal: What it is after.
-        sampler: How settings are chosen: tpe, nsga2 or random.
+        sampler: How settings are chosen, by its name in `SAMPLERS`.
         sampler_seed: The seed of that.
     """
 

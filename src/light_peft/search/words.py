@@ -1,6 +1,6 @@
 """Hydra's side of a search: ranges are read by its parser, and the words of each trial composed by it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 
 from light_peft import door
 from light_peft.config import Config, config_from_dict
-from light_peft.opening import NOT_COMPARED
 from light_peft.search.space import Dimension, Space, Value, even_grid, geometric_grid
+from light_peft.settings import NOT_COMPARED
 from light_peft.words import hold_words
 
 OURS = ("run_dir", "resume", "evaluate")
@@ -44,6 +44,11 @@ def read_space(words: Sequence[str]) -> Space:
     return Space(tuple(parts))
 
 
+def telling(words: Iterable[str]) -> list[str]:
+    """Return the words that change what a run finds, in one order for all."""
+    return sorted(word for word in words if not _is_below(word.lstrip("+~").split("=", 1)[0], NOT_COMPARED))
+
+
 def composed(words: Sequence[str]) -> Config:
     """Return the configuration that `python -m run` would have of these words.
 
@@ -63,7 +68,7 @@ def _part(word: str) -> str | Dimension:
         raise ValueError(f"{word}: may not be given; a search runs each trial by itself, in a folder of its own")
     if not override.is_sweep_override():
         return word
-    if any(key == name or key.startswith(f"{name}.") for name in ONE_FOR_ALL):
+    if _is_below(key, ONE_FOR_ALL):
         advice = "; seeds are given by --seeds" if key == "seed" else ""
         raise ValueError(f"{word}: all trials of a search must have the same {key}{advice}")
     values, is_ordered = _values(override, word)
@@ -100,6 +105,10 @@ def _grid(interval: IntervalSweep, word: str) -> tuple[Value, ...]:
     if is_log:
         return tuple(dict.fromkeys(map(round, geometric_grid(low, high))))
     return tuple(range(int(low), int(high)))
+
+
+def _is_below(key: str, names: Iterable[str]) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in names)
 
 
 _as_word: Callable[[Any], str] = Override._get_value_element_as_str
