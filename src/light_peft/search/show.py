@@ -41,7 +41,7 @@ def _front_table(front: Sequence[Trial], goal: Goal, best: int | None) -> Table:
         table.add_column(name, justify="right" if name else "left")
     for trial in front:
         costs = (f"{trial.costs[name]:.3f}" for name in goal.needed)
-        note = "best within the budget" if goal.limited is not None and trial.number == best else ""
+        note = "best" if goal.limited is not None and trial.number == best else ""
         values = map(str, trial.params.values())
         table.add_row(f"{trial.number}", *values, f"{trial.score:.4f}", *costs, f"{trial.seconds:.0f}", note)
     return table
