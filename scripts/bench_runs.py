@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from light_peft.artifacts import RunRecord
-from light_peft.report.compare import spread
+from light_peft.report.statistics import spread
 
 BASELINE = "plain"
 SHARES = {"1/3": "0.3333333333333333", "1/2": "0.5"}
@@ -72,7 +72,9 @@ def record_of(case: Case, seed: int, common: list[str], folder: Path) -> RunReco
     own = folder / case.folder / str(seed)
     words = [sys.executable, "-m", "run", *common, *case.words, f"seed={seed}", f"run_dir={own}"]
     sys.stderr.write(f"{shlex.join(words[1:])}\n")
-    subprocess.run(words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    ended = subprocess.run(words, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if ended.returncode:
+        raise SystemExit(f"{ended.stdout[-4000:]}\nexit code {ended.returncode}: {shlex.join(words)}")
     return RunRecord.read(own)
 
 

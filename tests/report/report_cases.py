@@ -28,7 +28,9 @@ def make_record(
     kept = 1000 if plain else 600
     peft = str(values.pop("peft", "lora"))
     prune = (PLAIN if plain else CUT) | values.pop("prune", {})
-    config = {"task": {"name": task}, "model": {"name": "tiny"}, "peft": {"kind": peft}, "prune": prune}
+    targets = ["query", "key", "value"] if peft == "lora" else []
+    config = {"task": {"name": task}, "model": {"name": "tiny"}, "peft": {"kind": peft, "targets": targets}}
+    config |= {"prune": prune}
     config |= {"seed": seed, "label": label, "run_dir": None} | values.pop("config", {})
     made: dict[str, Any] = {
         "status": "finished",

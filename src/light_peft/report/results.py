@@ -7,7 +7,7 @@ from typing import Any
 
 from light_peft.artifacts import RunRecord
 from light_peft.report.figures import FIGURES, Figure
-from light_peft.report.settings import SEED, differing_keys, name_of, value_of
+from light_peft.report.settings import SEED, differing_keys, name_of, telling_keys, value_of
 from light_peft.report.statistics import Comparison, compare_pairs
 from light_peft.sweeps.cells import BROKEN, FINISHED, Cell, key_of
 
@@ -15,6 +15,8 @@ __all__ = ["FIGURES", "Comparison", "Figure", "Setting", "baseline_of", "compare
 
 PLAIN, FULL, LORA = "none", "full", "lora"
 TASK = "task"
+DEFAULT = "as configured"
+"""What a setting is called of which nothing is known, not even a word."""
 Place = tuple[str, str]
 """Task and name of a setting."""
 
@@ -40,7 +42,8 @@ class Setting:
     @property
     def repeated(self) -> tuple[Cell, ...]:
         """The finished cells that do not count, since another one of the same seed does."""
-        return tuple(cell for cell in self.cells if cell.status == FINISHED and cell not in self.finished)
+        counting = set(map(id, self.finished))
+        return tuple(cell for cell in self.cells if cell.status == FINISHED and id(cell) not in counting)
 
     @property
     def failed(self) -> tuple[Cell, ...]:
@@ -103,22 +106,27 @@ def settings_of(cells: Sequence[Cell]) -> list[Setting]:
     return [Setting(task, name, tuple(group)) for task, named in groups.items() for name, group in named.items()]
 
 
-def baseline_of(setting: Setting, settings: Iterable[Setting]) -> Setting | None:
+def baseline_of(setting: Setting, settings: Sequence[Setting]) -> Setting | None:
     """Return the plain PEFT of the same task and model that a setting is held against; None for plain PEFT itself.
 
-    It is that of the same PEFT kind, else LoRA, else any; of several the one whose settings differ least. What is cut
-    from a model that is trained whole is held against the same without a cut.
+    It is that of the same PEFT kind, else LoRA, else any; of several the one whose settings differ least, then the
+    first. What is cut from a model that is trained whole is held against the same without a cut. What has not begun
+    is taken for what its name stands for on other tasks, so that no other baseline steps in for one that is missing.
     """
     if setting.is_baseline or not setting.config:
         return None
     whole = setting.peft == FULL and not setting.is_plain
-    others = [one for one in settings if one.task == setting.task and _model(one) == _model(setting)]
-    plain = [one for one in others if one.is_baseline or (whole and one.is_plain)]
+    begun = {one.name: one for one in reversed(settings) if one.config}
+    known = [(one, one if one.config else begun.get(one.name, one)) for one in settings if one.task == setting.task]
+    plain = [(one, like) for one, like in known if like.is_baseline or (whole and like.is_plain)]
+    plain = [(one, like) for one, like in plain if _model(like) == _model(setting)]
 
-    def distance(one: Setting) -> tuple[bool, bool, int]:
-        return one.peft != setting.peft, one.peft != LORA, len(differing_keys([one.config, setting.config]))
+    def distance(pair: tuple[Setting, Setting]) -> tuple[bool, bool, int]:
+        like = pair[1]
+        differing = [key for key in differing_keys([like.config, setting.config]) if not key.startswith("task.")]
+        return like.peft != setting.peft, like.peft != LORA, len(differing)
 
-    return min(plain, key=distance, default=None)
+    return min(plain, key=distance)[0] if plain else None
 
 
 def compare(a: Setting, b: Setting, figure: Figure, ratio: bool = False) -> Comparison | None:
@@ -162,11 +170,13 @@ def _places_of_records(cells: Iterable[Cell]) -> dict[int, Place]:
     for cell in cells:
         if cell.record is not None:
             families.setdefault((cell.record.task, name_of(cell.record)), []).append(cell)
+    telling: dict[str, dict[str, None]] = {}  # of a name the keys of all tasks, so that it is the same on each
+    for (_, name), family in families.items():
+        telling.setdefault(name, {}).update(dict.fromkeys(telling_keys([_record(cell).config for cell in family])))
     places = {}
     for (task, name), family in families.items():
-        differing = differing_keys([_record(cell).config for cell in family])
         for cell in family:
-            own = [f"{key}={value_of(_record(cell).config, key)}" for key in differing]
+            own = [f"{key}={value_of(_record(cell).config, key)}" for key in sorted(telling[name])]
             places[id(cell)] = (task, ", ".join([name, *own]))
     return places
 
@@ -186,7 +196,7 @@ def _place_by_words(cell: Cell, cells: Sequence[Cell], places: dict[int, Place])
     for one in known:
         if _key_without(one, SEED, TASK) == _key_without(cell, SEED, TASK):
             return task, places[id(one)][1]
-    return task, " ".join(_without(cell, SEED, TASK)) or cell.key
+    return task, " ".join(_without(cell, SEED, TASK)) or DEFAULT
 
 
 def _without(cell: Cell, *keys: str) -> list[str]:

@@ -8,7 +8,7 @@ from light_peft.config import PruneConfig
 from light_peft.opening import settings_of
 
 SHARES = ("attn", "ffn", "peft_module", "peft_rank")
-SEED = "seed"
+SEED, MODEL_NAME = "seed", "model.name"
 
 
 def name_of(record: RunRecord) -> str:
@@ -39,6 +39,18 @@ def differing_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     return sorted(key for key, values in seen.items() if len(values) > 1 and key != SEED)
 
 
+def telling_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the settings that differ and tell these apart; of a model its name alone where that is enough."""
+    keys = differing_keys(configs)
+    short = [key for key in keys if key == MODEL_NAME or not key.startswith("model.")]
+    return short if _groups(configs, short) == _groups(configs, keys) else keys
+
+
 def value_of(config: Mapping[str, Any], key: str) -> Any:
     """Return the value of a dotted key; None where the configuration lacks it."""
     return settings_of(dict(config)).get(key)
+
+
+def _groups(configs: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> int:
+    """Return how many different ones there are by these keys."""
+    return len({repr([value_of(config, key) for key in keys]) for config in configs})
