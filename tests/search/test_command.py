@@ -63,6 +63,9 @@ def test_what_it_leaves(tmp_path: Path, ran: list[tuple[str, ...]], capsys: pyte
     said = capsys.readouterr().err
     assert f"best with blocks at most 0.6: trial {found['best']}, score " in said
     assert said.count("the budget, 20 s") == 6
+    params = found["trials"][found["best"]]["params"]
+    command_line = " ".join(f"{key}={value}" for key, value in params.items())
+    assert f": python -m run task=rte {command_line}\n" in said
 
 
 def by_cost(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -138,7 +138,7 @@ def _search(command: Command, console: Console) -> int:
         raise
     finally:
         lock.close()
-    show_result(console, trials, asked.goal)
+    show_result(console, trials, asked.goal, command.space)
     console.print(f"all trials: {file.path}", highlight=False, markup=False, soft_wrap=True)
     is_done = any(trial.status == FINISHED for trial in trials)
     return 0 if is_done else max(trial.code for trial in trials)
