@@ -1,4 +1,4 @@
-"""The command line: names it does not know, exit codes, sweeps, scoring again, interruption."""
+"""The command line: names it does not know, exit codes, folders that are models, scoring again, interruption."""
 
 import signal
 import subprocess
@@ -14,6 +14,7 @@ from command_line import FAST, Outcome, command, tiny_files
 from light_peft import artifacts, door, pipeline
 from light_peft.artifacts import RunRecord
 from light_peft.interrupts import Interrupted
+from light_peft.sweeps.cells import read_cells
 
 
 @pytest.mark.parametrize(
@@ -32,7 +33,7 @@ from light_peft.interrupts import Interrupted
         ("sede=1", "sede: unknown key. Did you mean seed"),
         ("prune.fnn=0.4", "prune.fnn: unknown key. Did you mean prune.ffn"),
         ("data.files.trian=a.tsv", "data.files.trian: unknown key. Did you mean data.files.train"),
-        ("zzz=1", "zzz: unknown key. There are: checkpoint, data, estimate, evaluate, model"),
+        ("zzz=1", "zzz: unknown key. There are: checkpoint, data, estimate, evaluate, label, model"),
         ("+foo=1", "Key 'foo' not in 'Config'"),
         ("seed=abc", "Value 'abc' of type 'str' could not be converted to Integer"),
         ("seed", "'seed' cannot be read: it is no key=value"),
@@ -89,22 +90,12 @@ def test_a_message_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None
 
 
 @pytest.fixture(scope="module")
-def sweep(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    """Two seeds by two shares."""
-    folder = tmp_path_factory.mktemp("sweep")
-    return command(folder, "-m", *FAST, *tiny_files(folder), "seed=1,2", "prune.ffn=0.25,0.5")
-
-
-def test_each_job_of_a_sweep_has_its_own_folder(sweep: Outcome) -> None:
-    assert sweep.code == 0, sweep.output
-    folders = sweep.run_dirs()
-    assert [folder.name for folder in folders] == ["0", "1", "2", "3"]
-    assert len({folder.parent for folder in folders}) == 1
-    records = [RunRecord.read(folder) for folder in folders]
-    assert [record.status for record in records] == ["finished"] * 4
-    asked = [(record.seed, record.config["prune"]["ffn"]) for record in records]
-    assert asked == [(1, 0.25), (1, 0.5), (2, 0.25), (2, 0.5)]
-    assert [sum(record.plan["ffn"]) for record in records] == [96, 64, 96, 64]
+def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run."""
+    folder = tmp_path_factory.mktemp("run")
+    outcome = command(folder, *FAST, *tiny_files(folder))
+    assert outcome.code == 0, outcome.output
+    return outcome.run_dirs()[0]
 
 
 @pytest.fixture(scope="module")
@@ -132,13 +123,18 @@ def test_a_model_may_be_a_folder(tmp_path: Path, folders: list[Path]) -> None:
 
 
 def test_a_sweep_may_name_folders(tmp_path: Path, folders: list[Path]) -> None:
+    """A run's words name the folder, not the choice that was made of it, so that they can be typed again."""
     (tmp_path / "data").mkdir()
-    both = ",".join(map(str, folders))
-    outcome = command(tmp_path, "-m", *FAST, *tiny_files(tmp_path / "data"), f"model={both},tiny_bert")
+    models = [*map(str, folders), "tiny_bert"]
+    words = ["sweep.isolate=false", "hydra.sweep.dir=sweep", f"model={','.join(models)}"]
+    outcome = command(tmp_path, "-m", *FAST, *tiny_files(tmp_path / "data"), *words)
     assert outcome.code == 0, outcome.output
-    records = [RunRecord.read(folder) for folder in outcome.run_dirs()]
+    cells = read_cells([tmp_path / "sweep"])
+    assert [f"model={model}" for model in models] == [word for cell in cells for word in cell.words if "model=" in word]
+    records = [cell.record for cell in cells if cell.record is not None]
     assert [record.model for record in records] == ["my model", "my model", "tiny_bert"]
     assert [record.config["model"]["path"] for record in records] == [*map(str, folders), None]
+    assert [tuple(record.words) for record in records] == [cell.words for cell in cells]
 
 
 def test_only_a_folder_with_a_model_is_one(tmp_path: Path) -> None:
@@ -148,61 +144,6 @@ def test_only_a_folder_with_a_model_is_one(tmp_path: Path) -> None:
     outcome = command(tmp_path, f"model={tmp_path / 'nothing'}")
     assert outcome.code == 2
     assert outcome.message.startswith(f"model={tmp_path / 'nothing'}: unknown.")
-
-
-def test_each_job_of_a_sweep_has_its_own_log(sweep: Outcome) -> None:
-    for folder in sweep.run_dirs():
-        log = (folder / artifacts.LOG).read_text(encoding="utf-8")
-        assert log.count("of the blocks") == 1
-        assert f"accuracy {RunRecord.read(folder).score:.4f}" in log
-
-
-def test_two_sweeps_of_the_same_second_have_two_folders(tmp_path: Path) -> None:
-    words = [*FAST, "data.files.train=nowhere.tsv", "seed=1,2"]
-    for _ in range(2):
-        outcome = command(tmp_path, "-m", *words)
-    assert len(outcome.run_dirs()) == 4
-    assert len({path.parent for path in outcome.run_dirs()}) == 2
-
-
-def test_a_job_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
-    outcome = command(tmp_path, "-m", *FAST, *tiny_files(tmp_path), "prune.attn=0.99,0.25")
-    assert outcome.code == 2
-    assert outcome.message.startswith("prune.attn=0.99 leaves 0 of 4 groups")
-    assert "Traceback" not in outcome.output
-    folders = outcome.run_dirs()
-    assert [RunRecord.read(folder).status for folder in folders] == ["failed", "finished"]
-    (why,) = (folders[0].parent / door.FAILED_JOBS).iterdir()
-    assert why.name == "0.txt"
-    first, words = why.read_text(encoding="utf-8").splitlines()
-    assert outcome.message.startswith(f"{first}\n{words}\n")
-    assert words.startswith("(job 0 of the sweep: debug=smoke ")
-    assert outcome.output.splitlines()[-1].startswith("failed jobs of the sweep: 0 (why: ")
-
-
-@pytest.mark.slow
-def test_jobs_side_by_side_fail_like_others(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Joblib's jobs run in processes of their own, and one that fails is known here all the same."""
-    words = [*FAST, *tiny_files(tmp_path), "runtime.threads=1", "prune.attn=0.25,0.99,0.5"]
-    outcome = command(tmp_path, "-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", *words)
-    assert outcome.code == 2
-    folders = outcome.run_dirs()
-    assert [folder.name for folder in folders] == ["0", "1", "2"]
-    assert len({folder.parent for folder in folders}) == 1
-    assert [RunRecord.read(folder).status for folder in folders] == ["finished", "failed", "finished"]
-    assert outcome.output.splitlines()[-1].startswith("failed jobs of the sweep: 1 (why: ")
-    assert capfd.readouterr().err.count("error: prune.attn=0.99 leaves 0 of 4 groups") == 1
-
-
-@pytest.mark.slow
-def test_a_job_that_is_submitted_fails_like_others(tmp_path: Path) -> None:
-    """Submitit runs the job as Slurm would, but here; its process and its output are not ours."""
-    words = [*FAST, *tiny_files(tmp_path), "seed=-1"]
-    outcome = command(tmp_path, "-m", "hydra/launcher=submitit_local", *words)
-    assert outcome.code == 2, outcome.output
-    assert outcome.output.splitlines()[-1].startswith("failed jobs of the sweep: 0 (why: ")
-    (why,) = tmp_path.rglob(f"{door.FAILED_JOBS}/*.txt")
-    assert why.read_text(encoding="utf-8").startswith("seed=-1: must not be negative, and finite\n(job 0 ")
 
 
 def scores(outcome: Outcome) -> dict[str, list[str]]:
@@ -216,8 +157,7 @@ def everything_in(folder: Path) -> dict[str, str]:
     return {str(path): artifacts.file_sha256(path) for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_run_scored_again_has_the_same_score(sweep: Outcome, tmp_path: Path) -> None:
-    run_dir = sweep.run_dirs()[0]
+def test_a_run_scored_again_has_the_same_score(run_dir: Path, tmp_path: Path) -> None:
     before = everything_in(run_dir)
     record = RunRecord.read(run_dir)
     found = scores(command(tmp_path, f"evaluate={run_dir}"))
@@ -226,22 +166,22 @@ def test_a_run_scored_again_has_the_same_score(sweep: Outcome, tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_scored_again_on_other_data(sweep: Outcome, tmp_path: Path) -> None:
+def test_a_run_scored_again_on_other_data(run_dir: Path, tmp_path: Path) -> None:
     """Values from the command line replace those of the run: of one example the share is 0 or 1."""
     tiny_files(tmp_path)
     words = [f"data.files.validation={tmp_path / 'train.tsv'}", "data.max_eval_samples=1"]
-    now, _ = scores(command(tmp_path, f"evaluate={sweep.run_dirs()[0]}", *words))["accuracy"]
+    now, _ = scores(command(tmp_path, f"evaluate={run_dir}", *words))["accuracy"]
     assert float(now) in (0.0, 1.0)
 
 
-def test_a_run_scored_again_takes_no_groups(sweep: Outcome, tmp_path: Path) -> None:
-    outcome = command(tmp_path, f"evaluate={sweep.run_dirs()[0]}", "prune=none", "data.max_eval_samples=1")
+def test_a_run_scored_again_takes_no_groups(run_dir: Path, tmp_path: Path) -> None:
+    outcome = command(tmp_path, f"evaluate={run_dir}", "prune=none", "data.max_eval_samples=1")
     assert outcome.code == 2
     assert outcome.message == "evaluate= takes single values such as data.dir=..., not prune=none"
 
 
-def test_a_run_scored_again_checks_its_values(sweep: Outcome, tmp_path: Path) -> None:
-    outcome = command(tmp_path, f"evaluate={sweep.run_dirs()[0]}", "data.max_eval_samples=0")
+def test_a_run_scored_again_checks_its_values(run_dir: Path, tmp_path: Path) -> None:
+    outcome = command(tmp_path, f"evaluate={run_dir}", "data.max_eval_samples=0")
     assert (outcome.code, outcome.message) == (2, "data.max_eval_samples=0: must be above 0, and finite")
 
 

@@ -23,8 +23,8 @@ LONGEST = 3000
 """Characters of a message at most."""
 HANGING = 300
 """Seconds after which a command is taken to wait for ever."""
-OF_SWEEP = re.compile(r"outputs/multirun/[^/]+/(multirun\.yaml|failed/\d+\.txt)$")
-"""What Hydra writes of a sweep before its first job, and we of a job that failed."""
+OF_SWEEP = re.compile(r"outputs/multirun/[^/]+/(multirun\.yaml|sweep\.json|sweep\.lock|failed/\w+\.json)$")
+"""What Hydra writes of a sweep before its first job, and we of what was asked for and has failed."""
 MEMORY = 6 * 2**30
 """Bytes that a command may take beyond what the process has: a size from a file shall not be believed."""
 

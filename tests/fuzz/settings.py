@@ -229,7 +229,9 @@ SWEEPS: list[tuple[list[str], str]] = [
 
 
 def sweeps() -> SearchStrategy[Case]:
-    return st.sampled_from(SWEEPS).map(lambda pair: words("a sweep that cannot be", *pair))
+    return st.sampled_from(SWEEPS).map(
+        lambda pair: words("a sweep that cannot be", ["sweep.isolate=false", *pair[0]], pair[1])
+    )
 
 
 EVALUATIONS: list[tuple[list[str], str]] = [

@@ -67,8 +67,7 @@ class Cell:
             Interrupted: If this process was told to end.
             JobFailed: If it has failed and the sweeper would take a missing score for one.
         """
-        if self._board is not None and (signum := self._board.stopped_by()) is not None:
-            self._tell(interrupted(128 + signum))
+        if self._board is not None and self._board.stopped_by() is not None:
             return None
         try:
             return self._score()

@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def cells_of(words: Sequence[str], params: dict[str, Any] | None = None) -> list
     """Return the words of each cell that Hydra makes of those of a sweep, in its order."""
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     parsed = parser.parse_overrides([*(f"{key}={value}" for key, value in (params or {}).items()), *words])
-    return [as_typed(cell) for batch in BasicSweeper.split_arguments(parsed, None) for cell in batch]
+    return [cell for batch in BasicSweeper.split_arguments(parsed, None) for cell in batch]
 
 
 class Sweep:
@@ -90,7 +91,11 @@ class Sweep:
             raise ValueError(f"sweep.show={wanted.show}: unknown. There are: {', '.join(CHOICES['sweep.show'])}")
         self._folder, self._launcher, self._show = Path(hydra.sweep.dir), str(hydra.launcher._target_), wanted.show
         params = OmegaConf.to_container(hydra.sweeper.params) if hydra.sweeper.get("params") else None
-        self._cells = cells_of(hydra.overrides.task, params) if is_basic(hydra) else []  # type: ignore[arg-type]
+        composable = cells_of(hydra.overrides.task, params) if is_basic(hydra) else []  # type: ignore[arg-type]
+        if "submitit" in self._launcher:  # elsewhere it shows with the first job
+            for words in composable:
+                GlobalHydra.instance().config_loader().load_sweep_config(config, words)
+        self._cells = list(map(as_typed, composable))
         self._console = Console(stderr=True)
         self._last, self._exits = -ECHO_SECONDS, contextlib.ExitStack()
         self._board: Board | None = None
@@ -123,6 +128,7 @@ class Sweep:
             yield
             return
         before = {signum: signal.signal(signum, self._receive) for signum in (signal.SIGINT, signal.SIGTERM)}
+        resource_tracker.ensure_running()  # its start, which joblib's brings about, would undo the block
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             yield
@@ -145,24 +151,28 @@ class Sweep:
         """Stop watching and say what has become of the sweep; return its exit code: 0 if all cells have finished."""
         if self._watch is not None:
             self._watch.close()
-        outcomes = self._outcomes()
+        is_broken_off = sys.exc_info()[0] is not None
         signum = self._board.stopped_by() if self._board is not None else None
-        began = bool(outcomes) if self._board is None else bool(self._board.begun())
+        cut_short = signum is not None or is_broken_off
+        outcomes = self._told() or ({} if cut_short else self._read())
+        began = bool(outcomes) or (self._board is not None and bool(self._board.begun()))
         self._exits.close()
-        if not began:
+        if is_broken_off and not began:  # it could not be composed, say
             return 0
-        cut_short = signum is not None or sys.exc_info()[0] is not None
         self._sum_up(outcomes, cut_short=cut_short)
         if signum is not None:
             return 128 + signum
         return next((outcome.code for outcome in outcomes.values() if outcome.code), 0)
 
-    def _outcomes(self) -> dict[str, Outcome]:
-        """Return what came of each cell of this command, by key; as their records say where there was no board."""
+    def _told(self) -> dict[str, Outcome]:
+        """Return what came of each cell of this command, by key, as its jobs have told."""
+        found = self._board.ended() if self._board is not None else {}
         keys = [key_of(words) for words in self._cells]
-        if self._board is not None:
-            found = self._board.ended()
-            return {key: found[key] for key in [*keys, *(key for key in found if key not in keys)] if key in found}
+        return {key: found[key] for key in [*keys, *(key for key in found if key not in keys)] if key in found}
+
+    def _read(self) -> dict[str, Outcome]:
+        """Return what came of each cell of this command, by key, as the records say: of jobs that cannot tell."""
+        keys = [key_of(words) for words in self._cells]
         with contextlib.suppress(ValueError):
             return {cell.key: _outcome_of(cell) for cell in read_cells([self._folder]) if cell.key in keys or not keys}
         return {}
@@ -183,12 +193,8 @@ class Sweep:
             self._console.print("" if self._show == "runs" else "[bold red]error:[/] ", end="")
             self._say("\n".join([head, *lines]))
         left = f"{count - done} of {count} cells are left to do; " if cut_short else ""
-        again = (
-            f"the same command with hydra.sweep.dir={self._folder} runs what has not finished"
-            if cut_short or broken
-            else ""
-        )
-        self._say(left + again or f"sweep: {self._folder}")
+        again = f"the same command with hydra.sweep.dir={self._folder} runs what has not finished"
+        self._say(left + again if cut_short or broken else f"sweep: {self._folder}")
 
     def _say(self, text: str) -> None:
         self._console.print(text, highlight=False, soft_wrap=True, markup=False)

@@ -5,7 +5,7 @@ from typing import Any
 
 from light_peft.artifacts import RunRecord
 from light_peft.config import PruneConfig
-from light_peft.opening import settings_of
+from light_peft.settings import settings_of
 
 SHARES = ("attn", "ffn", "peft_module", "peft_rank")
 SEED, MODEL_NAME = "seed", "model.name"

@@ -50,10 +50,11 @@ class Row:
         return WAITING if self.begun is None else RUNNING
 
     def seconds(self, now: float) -> str:
-        """Return what its run took, or has taken so far."""
-        if self.outcome is not None:
-            return f"{self.outcome.seconds:.0f}" if self.outcome.seconds else ""
-        return "" if self.begun is None else f"{now - self.begun:.0f}"
+        """Return what its run took, or has taken so far; of one that has not finished, since its cell began."""
+        if self.outcome is not None and self.outcome.seconds:
+            return f"{self.outcome.seconds:.0f}"
+        end = now if self.outcome is None else self.outcome.time
+        return "" if self.begun is None else f"{end - self.begun:.0f}"
 
     def line(self, number: int, count: int) -> str:
         """Return in one line what came of it, as the `number`-th of `count` cells to end."""
@@ -120,9 +121,9 @@ def total(rows: Sequence[Row], began: float, now: float) -> str:
     The estimate takes the cells that are left to come as fast as those that have ended, whatever runs side by side.
     """
     ended = sum(row.state in ENDED for row in rows)
-    line = f"{ended} of {len(rows)} cells ({_counts(rows)}), {_span(now - began)}"
     done, left = sum(row.state in (DONE, FAILED) for row in rows), len(rows) - ended
-    return f"{line}, about {_span((now - began) / done * left)} left" if done and left else line
+    rest = f", about {_span((now - began) / done * left)} left" if done and left else ""
+    return f"{ended} of {len(rows)} cells, {_span(now - began)}{rest}: {_counts(rows)}"
 
 
 def _counts(rows: Sequence[Row]) -> str:
