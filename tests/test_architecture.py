@@ -67,6 +67,7 @@ LAYERS = (
     Layer(("light_peft",)),
     Layer(("light_peft.words",)),
     Layer(("light_peft.door.*",)),
+    Layer(("light_peft.search.*",)),
     Layer(("run",)),
 )
 
@@ -78,7 +79,7 @@ PURE_LIBRARIES = {"numpy", "torch"}
 FORBIDDEN = tuple((f"light_peft.{who}.*", "light_peft.pruning.*") for who in ("training", "evaluation"))
 
 # Below the door nobody sees Hydra or its DictConfig, so that the package is a library as well.
-HYDRA_DOORS = ("run", "light_peft.door.*", "light_peft.words")
+HYDRA_DOORS = ("run", "light_peft.door.*", "light_peft.search.words", "light_peft.words")
 
 PICKLES = ("pickle", "dill", "cloudpickle", "joblib", "shelve")
 PICKLING_CALLS = ("torch.save", "torch.load")
