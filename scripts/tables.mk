@@ -14,13 +14,13 @@ SEEDS_smoke := 1,2
 SEEDS_small := 1,2,3
 SEEDS_paper := 1,2,3
 
-PEFT_METHODS := $(if $(filter paper,$(SCALE)),full_large,full),lora,lora_qv,bottleneck
+FULL         := $(if $(filter paper,$(SCALE)),full_large,full)
 CUT_METHODS  := lora_light_20,lora_light_33,lora_light_50,bottleneck_light_33
-METHODS_glue       := $(PEFT_METHODS),lora_random_33,lora_layer_33,$(CUT_METHODS)
+METHODS_glue       := $(FULL),lora,bottleneck,lora_random_33,lora_layer_33,$(CUT_METHODS)
 METHODS_superglue  := $(METHODS_glue)
 METHODS_squad      := $(METHODS_glue)
 METHODS_qa         := $(METHODS_glue)
-METHODS_efficiency := $(PEFT_METHODS),lora_layer_33,$(CUT_METHODS),lora_top_33,lora_fast_33
+METHODS_efficiency := $(FULL),lora,lora_qv,bottleneck,lora_layer_33,$(CUT_METHODS),lora_top_33,lora_fast_33
 METHODS_ablation   := lora,lora_light_33,lora_foundation_33,lora_peft_only,lora_modules_33,lora_ranks_33,lora_top_33,lora_mask_33,lora_mask_33_nofold,lora_reference
 METHODS_criteria   := lora,lora_taylor_33,lora_mask_33,lora_fisher_33,lora_magnitude_33,lora_gradient_33,lora_random_33,lora_layer_33
 

@@ -154,8 +154,8 @@ def test_the_baseline_is_plain_peft_of_the_same_kind_else_lora() -> None:
     )
     found = {one.name: baseline.name if (baseline := baseline_of(one, settings)) else None for one in settings}
     assert found == {
-        **{"full": "LoRA qv", "full, cut": "full", "IA3, cut": "LoRA qv", "bottleneck": None},
-        **{"bottleneck, cut": "bottleneck", "LoRA qv": None, "LoRA": None, "LoRA, cut": "LoRA"},
+        **{"full": "LoRA qv", "full, cut": "full", "IA3, cut": "LoRA qv", "bottleneck": "LoRA qv"},
+        **{"bottleneck, cut": "bottleneck", "LoRA qv": None, "LoRA": "LoRA qv", "LoRA, cut": "LoRA"},
         **{"LoRA qv, cut": "LoRA qv", "other": None, "another model": None},
     }
 

@@ -107,19 +107,24 @@ def settings_of(cells: Sequence[Cell]) -> list[Setting]:
 
 
 def baseline_of(setting: Setting, settings: Sequence[Setting]) -> Setting | None:
-    """Return the plain PEFT of the same task and model that a setting is held against; None for plain PEFT itself.
+    """Return the plain PEFT of the same task and model that a setting is held against; None where there is no other.
 
     It is that of the same PEFT kind, else LoRA, else any; of several the one whose settings differ least, then the
-    first. What is cut from a model that is trained whole is held against the same without a cut. What has not begun
-    is taken for what its name stands for on other tasks, so that no other baseline steps in for one that is missing.
+    first. Plain PEFT itself is held against the first plain LoRA, if it is not that. What is cut from a model that is
+    trained whole is held against the same without a cut. What has not begun is taken for what its name stands for on
+    other tasks, so that no other baseline steps in for one that is missing.
     """
-    if setting.is_baseline or not setting.config:
+    if not setting.config:
         return None
     whole = setting.peft == FULL and not setting.is_plain
     begun = {one.name: one for one in reversed(settings) if one.config}
     known = [(one, one if one.config else begun.get(one.name, one)) for one in settings if one.task == setting.task]
     plain = [(one, like) for one, like in known if like.is_baseline or (whole and like.is_plain)]
     plain = [(one, like) for one, like in plain if _model(like) == _model(setting)]
+
+    if setting.is_baseline:
+        first = next((one for one, like in plain if like.peft == LORA), setting)
+        return first if first is not setting else None
 
     def distance(pair: tuple[Setting, Setting]) -> tuple[bool, bool, int]:
         like = pair[1]

@@ -98,8 +98,8 @@ def _method_row(overview: Overview, name: str) -> tuple[str, ...]:
         overview.scores(setting) if (setting := overview.setting(task, name)) else NOTHING for task in overview.tasks
     ]
     average = [_average(row, len(overview.tasks))] if len(overview.tasks) > 1 else []
-    difference = _is_itself(row) or _tested(overview.over_baselines(row, SCORE))
-    costs = [_is_itself(row) or _mean_ratio(overview, row, figure) for _, figure in COSTS]
+    difference = _is_itself(overview, row) or _tested(overview.over_baselines(row, SCORE))
+    costs = [_is_itself(overview, row) or _mean_ratio(overview, row, figure) for _, figure in COSTS]
     seeds = sorted({len(setting.records) for setting in row})
     numbers = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
     return (name, *scores, *average, difference, _kept(row), _over_tasks(row, TRAINABLES), *costs, numbers)
@@ -132,7 +132,8 @@ def _readings(overview: Overview) -> list[str]:
     without = sum(len(setting.failed) + len(setting.missing) for setting in overview.settings)
     unfinished = [f"Without a result: {without} of {len(overview.cells)} cells; the same sweep again runs them."]
     return [
-        "Plain PEFT is that of the same kind (else LoRA) on the same task; all is paired by seed. Its own rows say 1×.",
+        "Plain PEFT is that of the same kind (else LoRA) on the same task, for other plain PEFT LoRA; all is paired "
+        "by seed. What is held against nothing says 1×.",
         "Ratios are geometric means over seeds, then tasks; whole-run time includes the estimation, also one that "
         "was taken over from another run, loading and evaluation. Peak memory is that of the process, on a GPU what is "
         "allocated there.",
@@ -161,10 +162,11 @@ def _list(lines: Sequence[str]) -> str:
     return "\n".join(f"- {markdown_text(line)}" for line in lines)
 
 
-def _is_itself(row: Sequence[Setting]) -> str:
-    """Return what a row of plain PEFT says of its ratio to plain PEFT; empty for others."""
+def _is_itself(overview: Overview, row: Sequence[Setting]) -> str:
+    """Return what the plain PEFT that others are held against says of its ratio to itself; empty for others."""
     there = [setting for setting in row if setting.records]
-    return "1×" if there and all(setting.is_baseline for setting in there) else ""
+    measures = [setting.is_baseline and overview.baseline(setting) is None for setting in there]
+    return "1×" if there and all(measures) else ""
 
 
 def _average(row: Sequence[Setting], num_tasks: int) -> str:
@@ -201,7 +203,7 @@ def _cost(overview: Overview, setting: Setting, figure: Figure) -> str:
     if not values:
         return NOTHING
     found = overview.over_baselines([setting], figure, ratio=True)
-    ratio = _is_itself([setting]) or (f"{found.mean:.2f}×" if found is not None else NOTHING)
+    ratio = _is_itself(overview, [setting]) or (f"{found.mean:.2f}×" if found is not None else NOTHING)
     return f"{ratio} ({figure.shown(statistics.fmean(values))} {figure.unit})"
 
 
