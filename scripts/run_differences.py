@@ -12,7 +12,7 @@ from typing import Any
 
 from light_peft import artifacts
 
-TIMES = {"seconds", "part_seconds", "peak_memory_bytes", "memory_at_start_bytes", "resumed"}
+TIMES = {"seconds", "part_seconds", "peak_memory_bytes", "memory_at_start_bytes", "resumed", "words"}
 """Fields of a record that may differ between equal runs."""
 NOT_COMPARED = {artifacts.RECORD, artifacts.CONFIG, artifacts.LOG, artifacts.LOCK}
 """Files of a run that hold times, or are compared in another way."""
