@@ -25,7 +25,7 @@ METHODS_ablation   := lora,lora_light_33,lora_foundation_33,lora_peft_only,lora_
 METHODS_criteria   := lora,lora_taylor_33,lora_mask_33,lora_fisher_33,lora_magnitude_33,lora_gradient_33,lora_random_33,lora_layer_33
 
 TASKS_glue_smoke      := sst2,stsb
-TASKS_glue_small      := sst2,stsb,qnli,rte
+TASKS_glue_small      := sst2,stsb,qnli,cola
 TASKS_glue            := cola,sst2,mrpc,stsb,qqp,mnli,qnli,rte
 TASKS_superglue_smoke := cb,copa
 TASKS_superglue_small := boolq,cb,copa,wsc
